@@ -1,0 +1,50 @@
+# Everything runs from .venv, which is made on first use. After that no network is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO_FROM ?= 2024-03-01
+DEMO_TO ?= 2024-03-14
+
+.PHONY: help demo test dev lint format clean
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(VENV)/.installed ## Two weeks of sample data from landing to answers, in one command
+	$(BIN)/clickstream demo --from $(DEMO_FROM) --to $(DEMO_TO)
+
+test: $(VENV)/.installed-test ## The whole test suite
+	$(BIN)/python -m pytest $(TESTS)
+
+dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
+	$(BIN)/clickstream dev
+
+lint: $(VENV)/.installed-dev ## Formatter, linter, types and SQL lint; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy clickstream_assets
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests
+
+format: $(VENV)/.installed-dev ## Format the Python code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove what demo and tests made, but not .venv
+	rm -rf .clickstream dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + ": set PYTHON, as in make demo PYTHON=python3.12")'
+	@echo "Installing into $(VENV); this takes about two minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Dagster assets that take landing files to tables and dashboards; start reading at ``definitions.py``."""

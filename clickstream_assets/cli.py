@@ -1,0 +1,220 @@
+"""The command line, ``clickstream``: run, query, status, generate, demo, dev.
+
+Commands import what they need when they run, so that ``--help`` answers at once. An error that is the user's to mend
+is printed as one line on standard error and ends with exit code 1; anything else is a defect and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import click
+
+from clickstream_assets.errors import ClickstreamError
+from clickstream_assets.settings import Settings
+
+_DOMAIN = click.argument("domain", metavar="DOMAIN")
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+class _Commands(click.Group):
+    """Turns the errors that a user can mend into one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ClickstreamError as error:
+            click.echo(f"clickstream: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="clickstream-assets")
+def main() -> None:
+    """Landing files to tables and answers, correct to the row.
+
+    \b
+    Try it:
+      clickstream generate ecommerce --from 2024-01-01 --to 2024-01-07 --rows-per-day 10000
+      clickstream run ecommerce --from 2024-01-01 --to 2024-01-07
+      clickstream query "SELECT * FROM ecommerce.top_products ORDER BY rank LIMIT 10"
+
+    Everything is kept below the folder CLICKSTREAM_HOME (.clickstream unless set).
+    """
+
+
+@main.command()
+@_DOMAIN
+@click.option("--date", "day", type=_DAY, metavar="YYYY-MM-DD", help="One day.")
+@click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day of a range.")
+@click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day of a range, included.")
+@click.option("--no-repair", is_flag=True, help="The asked days only, not older ones whose rows have changed.")
+def run(domain: str, day: datetime | None, first: datetime | None, last: datetime | None, no_repair: bool) -> None:
+    """Materialize DOMAIN from landing to its last table, checks and dbt included.
+
+    A day with nothing landed becomes an empty partition. Running a day again replaces it.
+    """
+    import time
+
+    from clickstream_assets import domains
+
+    start, end = _days(day, first, last)
+    chosen = domains.domain(domain)
+    settings = Settings.from_environment()
+    begun = time.monotonic()
+    from clickstream_assets.run import run_domain
+
+    summary = run_domain(settings, chosen, start, end, repairs=not no_repair)
+    text = f"{domain}: {len(summary.days)} day(s) done in {time.monotonic() - begun:.1f} s"
+    if summary.repaired:
+        text += f", {len(summary.repaired)} of them repaired ({summary.repaired[0]} … {summary.repaired[-1]})"
+    click.echo(text, err=True)
+
+
+@main.command()
+@click.option("--from", "first", type=_DAY, default="2024-03-01", show_default=True, metavar="YYYY-MM-DD")
+@click.option("--to", "last", type=_DAY, default="2024-03-14", show_default=True, metavar="YYYY-MM-DD")
+@click.option("--rows-per-day", type=click.IntRange(min=1), default=10_000, show_default=True)
+def demo(first: datetime, last: datetime, rows_per_day: int) -> None:
+    """Generate sample data with faults for every domain, run the whole graph over it, show what came out."""
+    from clickstream_assets.demo import show
+
+    show(Settings.from_environment(), *_days(None, first, last), rows_per_day=rows_per_day, table=_print_table)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the web page.")
+def dev(port: int) -> None:
+    """Start the Dagster UI on 127.0.0.1, with sensors and schedules on."""
+    import os
+
+    from clickstream_assets.run import instance
+
+    instance(Settings.from_environment()).dispose()
+    module = ["-m", "clickstream_assets.definitions"]
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *module, "-h", "127.0.0.1", "-p", str(port)])
+
+
+@main.command()
+@click.argument("sql", metavar="SQL")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def query(sql: str, form: str) -> None:
+    """Run read-only SQL on the warehouse.
+
+    While a run holds the DuckDB file this waits up to 30 seconds, then says who holds it.
+    """
+    from clickstream_assets.platform import Platform
+
+    names, rows = Platform(Settings.from_environment()).warehouse.query(sql)
+    _PRINTERS[form](names, rows)
+
+
+@main.command()
+def status() -> None:
+    """Show each table's newest partitions, its rejected rows, and how fresh it is."""
+    from clickstream_assets.platform import Platform
+
+    warehouse = Platform(Settings.from_environment()).warehouse
+    for title, names, rows in warehouse.status():
+        click.echo(title)
+        if rows:
+            _print_table(names, rows)
+        else:
+            click.echo("  nothing yet\n")
+
+
+@main.command()
+@_DOMAIN
+@click.option("--from", "first", type=_DAY, required=True, metavar="YYYY-MM-DD", help="First day.")
+@click.option("--to", "last", type=_DAY, required=True, metavar="YYYY-MM-DD", help="Last day, included.")
+@click.option("--rows-per-day", type=click.IntRange(min=1), required=True, help="Good records per day.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other data.")
+@click.option("--faults", is_flag=True, help="Plant known faults, and print how many of each.")
+def generate(domain: str, first: datetime, last: datetime, rows_per_day: int, seed: int, faults: bool) -> None:
+    """Write deterministic landing files for DOMAIN.
+
+    The same arguments write the same bytes. With --faults, the counts printed are what the ledger and the quarantine
+    must show after a run.
+    """
+    from rich.console import Console
+
+    from clickstream_assets.generate import generator
+    from clickstream_assets.platform import Platform
+
+    start, end = _days(None, first, last)
+    landing = Platform(Settings.from_environment()).landing
+    try:
+        make = generator(domain)
+        with Console(stderr=True).status("generating") as console:
+            made = make(
+                landing.write,
+                first=start,
+                last=end,
+                rows_per_day=rows_per_day,
+                seed=seed,
+                faults=faults,
+                progress=lambda day: console.update(f"generating {domain} {day}"),
+            )
+    except ValueError as error:
+        raise ClickstreamError(str(error)) from error
+    click.echo(f"{len(made.paths)} files, {made.rows:,} records below {landing.uri()}", err=True)
+    for name, count in sorted(made.faults.items()):
+        click.echo(f"{name}\t{count}")
+
+
+def _days(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    if day is not None and first is None and last is None:
+        return day.date(), day.date()
+    if day is None and first is not None and last is not None:
+        if first > last:
+            raise ClickstreamError(f"--from {first.date()} is after --to {last.date()}: swap them.")
+        return first.date(), last.date()
+    raise click.UsageError("Give either --date, or --from and --to.")
+
+
+def _print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, name in enumerate(names):
+        numbers = bool(rows) and all(isinstance(row[index], (int, float)) or row[index] is None for row in rows)
+        table.add_column(Text(name), justify="right" if numbers else "left", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        table.add_row(*(Text("" if value is None else _plain(value)) for value in row))
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table)
+
+
+def _print_csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(["" if value is None else _plain(value) for value in row] for row in rows)
+
+
+def _print_json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    json.dump([dict(zip(names, row, strict=True)) for row in rows], sys.stdout, default=_json, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
+
+
+def _json(value: Any) -> Any:
+    """Decimals stay exact as numbers; dates and time stamps become ISO 8601 text."""
+    from decimal import Decimal
+
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+_PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}

@@ -1,0 +1,137 @@
+"""dbt inside this process: one start per run, its results as Dagster events while they happen.
+
+dagster-dbt's own ``DbtCliResource.cli`` starts two Python processes (``dbt --version``, then dbt); here dbt's
+programmatic runner is called, and dagster-dbt turns each of its events into materializations and check results.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator
+
+from clickstream_assets.settings import Settings, export
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+
+PROJECT = Path(__file__).resolve().parent.parent / "dbt_project"
+MANIFEST = PROJECT / "target" / "manifest.json"
+
+
+class Translator(DagsterDbtTranslator):
+    """How dbt's models appear in the asset graph."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Schema and table, as in the warehouse."""
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+
+def manifest() -> Path:
+    """The project's manifest, parsed anew when a file of the project is newer than it.
+
+    Raises:
+        dagster.Failure: dbt cannot parse the project.
+    """
+    sources = (p for folder in ("models", "macros", "tests") for p in (PROJECT / folder).rglob("*") if p.is_file())
+    newest = max(p.stat().st_mtime for p in (*sources, PROJECT / "dbt_project.yml", PROJECT / "profiles.yml"))
+    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
+        result = _invoke(["parse", "--quiet"], target=MANIFEST.parent)
+        if not result.success:
+            raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
+        MANIFEST.touch()
+    return MANIFEST
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a dbt call ended: the models and tests that failed, with dbt's message."""
+
+    failed: Sequence[str]
+
+
+def build(
+    context: dg.AssetExecutionContext, settings: Settings, *, domain: str, whole: bool
+) -> Iterator[Any]:
+    """Run the models and tests of a domain, or those of its models that the run selected.
+
+    The caller holds the warehouse; dbt opens and closes it.
+
+    Raises:
+        dagster.Failure: a model or a test failed; names each.
+    """
+    from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
+    from dbt_common.events.functions import msg_to_dict
+
+    export(settings.dbt_environment())
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--select", *_selection(context, domain, whole)]
+    events: queue.Queue[Any] = queue.Queue()
+    results: list[dbtRunnerResult] = []
+
+    def run() -> None:
+        try:
+            results.append(_invoke(arguments, target=settings.dbt_state, callback=events.put))
+        finally:
+            events.put(None)
+
+    worker = threading.Thread(target=run, name="dbt")
+    worker.start()
+    parsed = MANIFEST
+    while (event := events.get()) is not None:
+        if event.info.name not in ("LogModelResult", "LogTestResult"):
+            continue
+        context.log.info(event.info.msg)
+        message = DbtCoreCliEventMessage(raw_event=msg_to_dict(event), event_history_metadata={})
+        yield from message.to_default_asset_events(
+            manifest=parsed, dagster_dbt_translator=Translator(), context=context, target_path=settings.dbt_state
+        )
+    worker.join()
+    _raise_for(results)
+
+
+def _selection(context: dg.AssetExecutionContext, domain: str, whole: bool) -> list[str]:
+    if whole:
+        return [f"tag:{domain}"]
+    return sorted(key.path[-1] for key in context.selected_asset_keys)
+
+
+def _invoke(arguments: Sequence[str], *, target: Path, callback: Any = None) -> dbtRunnerResult:
+    from dbt.cli.main import dbtRunner
+
+    target.mkdir(parents=True, exist_ok=True)
+    folders = {"project-dir": PROJECT, "profiles-dir": PROJECT, "target-path": target, "log-path": target / "logs"}
+    flags = [part for name, path in folders.items() for part in (f"--{name}", str(path))]
+    runner = dbtRunner(callbacks=[callback] if callback else [])
+    try:
+        return runner.invoke([*arguments, *flags, "--log-level", "none", "--log-level-file", "info", "--no-use-colors"])
+    finally:
+        _close()
+
+
+def _close() -> None:
+    """Let go of the warehouse: dbt-duckdb keeps the file open until the process ends."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import cleanup_connections, reset_adapters
+
+    cleanup_connections()
+    if DuckDBConnectionManager._ENV is not None:
+        DuckDBConnectionManager._ENV.close()
+    DuckDBConnectionManager.close_all_connections()
+    reset_adapters()
+
+
+def _raise_for(results: Sequence[dbtRunnerResult]) -> None:
+    if not results:
+        raise dg.Failure("dbt ended without a result: see the run's log.")
+    result = results[0]
+    if result.exception is not None:
+        raise dg.Failure(f"dbt failed: {result.exception}") from result.exception
+    failed = [f"{r.node.name}: {r.message}" for r in result.result.results if r.status in ("error", "fail")]
+    if failed:
+        raise dg.Failure("dbt: " + "; ".join(failed), allow_retries=False)

@@ -1,0 +1,1 @@
+"""The asset graph, layer by layer: ``landing`` → ``raw`` → ``cleaned`` → ``dbt`` (enhanced)."""

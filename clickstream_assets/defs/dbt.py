@@ -1,0 +1,62 @@
+"""Cleaned → enhanced: dbt's models and tests, one multi-asset per domain, one dbt start per run."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from clickstream_assets import partitions
+from clickstream_assets.domains import DOMAINS, Domain
+from clickstream_assets.platform import Platform
+from clickstream_assets.storage.staged import Account
+
+
+@dg.definitions
+def enhanced() -> dg.Definitions:
+    """The models of every domain as assets, partitioned like what they are made from."""
+    from clickstream_assets import dbt
+
+    window = dg.AssetSpec(
+        key=["ops", "run_window"],
+        group_name="ops",
+        description="The partition dates that dbt is to compute: written by each run just before dbt starts.",
+    )
+    manifest = dbt.manifest()
+    return dg.Definitions(assets=[window, *(_models(manifest, domain) for domain in DOMAINS.values())])
+
+
+def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
+    from dagster_dbt import dbt_assets
+
+    from clickstream_assets import dbt
+
+    @dbt_assets(
+        manifest=manifest,
+        name=f"{domain.name}_models",
+        select=f"tag:{domain.name}",
+        partitions_def=partitions.DAILY,
+        backfill_policy=partitions.SINGLE_RUN,
+        dagster_dbt_translator=dbt.Translator(),
+    )
+    def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
+        days, warehouse = partitions.days(context.partition_keys), platform.warehouse
+        with warehouse.locked(f"dbt for {domain.name}"):
+            warehouse.set_run_window(domain.name, days)
+            yield from dbt.build(context, platform.settings, domain=domain.name, whole=not context.is_subset)
+            _record(platform, domain, days, context.run.run_id)
+
+    return models
+
+
+def _record(platform: Platform, domain: Domain, days: Sequence[date], run_id: str) -> None:
+    """The ledger of the model that keeps one row per cleaned row; both sides are counted in the warehouse."""
+    warehouse = platform.warehouse
+    rows_in = warehouse.rows_by_day(str(domain.cleaned.warehouse), domain.cleaned.day, days)
+    rows_out = warehouse.rows_by_day(domain.events, domain.events_day, days)
+    cleaned = platform.lake.snapshot(domain.cleaned, days)
+    accounts = [
+        Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=cleaned.version(day)) for day in days
+    ]
+    with warehouse.connect(f"ledger of {domain.events}") as connection:
+        warehouse.record(connection, asset=domain.events, run_id=run_id, accounts=accounts)

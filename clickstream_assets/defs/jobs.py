@@ -1,0 +1,18 @@
+"""One job per domain: everything from landing to its last table."""
+
+import dagster as dg
+
+from clickstream_assets import layers
+from clickstream_assets.domains import DOMAINS
+
+
+_MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
+
+jobs = [
+    dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE)),
+        description=f"{name}: raw, cleaned and enhanced for a day or a range of days.",
+    )
+    for name in DOMAINS
+]

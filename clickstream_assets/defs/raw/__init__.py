@@ -1,0 +1,1 @@
+"""Landing files as tables, one module per domain: everything that arrived, as text, nothing lost."""

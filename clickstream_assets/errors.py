@@ -1,0 +1,30 @@
+"""The exceptions that a user may meet.
+
+Each message is one sentence that names the file, table, partition or setting and says what to do.
+Add a class only where a caller must tell it apart from the others.
+"""
+
+
+class ClickstreamError(Exception):
+    """Base of every error that is the user's to read: the CLI prints its message alone, without a traceback."""
+
+
+class SettingsError(ClickstreamError):
+    """An environment variable is missing or has a value that cannot be used."""
+
+
+class RejectedFile(ClickstreamError):
+    """A landing file cannot be read as a whole (cut short, binary, a required column missing)."""
+
+
+
+class PublishError(ClickstreamError):
+    """Staged files do not match the table they are for; nothing was published."""
+
+
+class WarehouseBusy(ClickstreamError):
+    """Another process holds the warehouse file; the message names it."""
+
+
+class QueryRefused(ClickstreamError):
+    """A statement given to ``clickstream query`` would change something, or is not valid SQL."""

@@ -1,0 +1,54 @@
+"""Synthetic landing data: one module per domain, looked up by the domain's name.
+
+Here live the name table and what all generators return. A module that makes a domain's files
+stands beside this one and is imported only when it is asked for, so that importing the package
+costs nothing. Nothing here knows where the files go: the caller passes `write`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from importlib import import_module
+from typing import Protocol, cast
+
+_MODULES = {"ecommerce": "clickstream_assets.generate.ecommerce"}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a generator wrote.
+
+    paths   relative to the landing root, in the order they were written
+    rows    records, good or broken, of the files that load once (no header; neither a rejected
+            file's nor a copy's)
+    faults  planted faults by the name of the rule that reports them: records, or files for
+            `rejected_file` and `duplicate_file`; empty without faults
+    """
+
+    paths: list[str]
+    rows: int
+    faults: dict[str, int]
+
+
+class Generator(Protocol):
+    """Writes a domain's landing files of the days `first` to `last`, both included."""
+
+    def __call__(
+        self,
+        write: Callable[[str, bytes], None],
+        *,
+        first: date,
+        last: date,
+        rows_per_day: int,
+        seed: int = 0,
+        faults: bool = False,
+        progress: Callable[[date], None] | None = None,
+    ) -> Generated: ...
+
+
+def generator(domain: str) -> Generator:
+    """The generator of a domain; ValueError when it has none."""
+    if domain not in _MODULES:
+        known = ", ".join(sorted(_MODULES))
+        raise ValueError(f"No data generator for domain {domain!r}; there is one for: {known}.")
+    return cast(Generator, import_module(_MODULES[domain]).generate)

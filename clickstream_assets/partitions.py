@@ -1,0 +1,35 @@
+"""The one partitions definition: days, UTC, from the start date to tomorrow.
+
+Every partitioned asset shares ``DAILY``: assets whose partitions start on different days would be split into odd
+chunks by a single-run backfill. Helpers that turn partition keys into dates live here too.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from clickstream_assets.settings import Settings
+
+#: ``end_offset=2``: today, since the day's files arrive during the day, and tomorrow, since clocks run ahead
+DAILY = dg.DailyPartitionsDefinition(
+    start_date=Settings.from_environment().start_date.isoformat(), timezone="UTC", end_offset=2
+)
+
+#: a range of days is one run, whatever its length
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+
+def days(partition_keys: Iterable[str]) -> list[date]:
+    """Partition keys as dates, in order."""
+    return sorted(date.fromisoformat(key) for key in partition_keys)
+
+
+def last_day() -> date:
+    """The newest partition: tomorrow, UTC."""
+    return datetime.now(UTC).date() + timedelta(days=1)
+
+
+def day_range(first: date, last: date) -> list[date]:
+    """Every day from ``first`` to ``last``, both included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

@@ -1,0 +1,54 @@
+"""The platform: landing, lake, warehouse and engine of one set of settings, opened when first used.
+
+Assets, the CLI and tests get at storage through ``Platform`` and nothing else; it is also a Dagster resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from clickstream_assets.settings import Settings
+from clickstream_assets.storage.files import Files
+from clickstream_assets.storage.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from clickstream_assets.storage.lake import Lake
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a step needs to reach data."""
+
+    settings: Settings
+
+    @cached_property
+    def landing(self) -> Files:
+        """Files as other systems delivered them."""
+        return Files(self.settings.landing_uri)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The Iceberg tables."""
+        from clickstream_assets.storage.lake import Lake
+
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return Lake(Files(self.settings.lake_uri), f"sqlite:///{self.settings.catalog_path}")
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Views, the ledger, and what dbt builds."""
+        return Warehouse(self.settings.warehouse_path, lock_timeout=self.settings.lock_timeout)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The engine of the transforms; starting it takes half a second."""
+        from clickstream_assets.storage.spark import session
+
+        return session(self.settings.spark_remote)

@@ -1,0 +1,88 @@
+"""What a run shows on the terminal while it works: a Dagster logger that prints one line per finished step.
+
+Lines go to standard error, so that what a command prints on standard output stays clean.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from rich.markup import escape
+
+
+@dg.logger(description="One line per finished step, and a moving line for the step at work.")
+def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """A logger for runs started from the command line."""
+    logger = logging.Logger("clickstream.progress", level=logging.DEBUG)
+    logger.addHandler(_StepLines())
+    return logger
+
+
+class _StepLines(logging.Handler):
+    """Counts what a step reports and prints it when the step ends."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        super().__init__()
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status("starting")
+        self._step = _Step()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one of Dagster's log records."""
+        meta: Mapping[str, Any] = getattr(record, "dagster_meta", {})
+        event, step = meta.get("dagster_event"), meta.get("step_key")
+        if event is None:
+            if step and record.levelno >= logging.INFO:
+                self._status.update(f"[bold]{_name(step)}[/bold]  {escape(str(meta.get('orig_message', ''))[:100])}")
+        elif event.event_type_value == "STEP_START":
+            self._step = _Step()
+            self._status.update(f"[bold]{_name(step)}[/bold]")
+            self._status.start()
+        elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
+            self._status.stop()
+            mark = "[green]✓[/green]" if event.event_type_value == "STEP_SUCCESS" else "[red]✗[/red]"
+            self._console.print(f"{mark} {_name(step):<28}{self._step}")
+        elif event.event_type_value in ("PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"):
+            self._status.stop()
+        else:
+            self._step.take(event)
+
+
+class _Step:
+    """What one step has reported so far."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._tables: set[str] = set()
+        self._metadata: Mapping[str, dg.MetadataValue[Any]] = {}
+        self._checks = 0
+        self._failed = 0
+
+    def take(self, event: dg.DagsterEvent) -> None:
+        if event.event_type_value == "ASSET_MATERIALIZATION":
+            materialization = event.step_materialization_data.materialization
+            self._tables.add(materialization.asset_key.to_user_string())
+            self._metadata = materialization.metadata
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+            self._checks += 1
+            self._failed += not event.asset_check_evaluation_data.passed
+
+    def __str__(self) -> str:
+        parts = [f"{time.monotonic() - self._started:6.1f} s"]
+        if len(self._tables) > 1:
+            parts.append(f"{len(self._tables)} tables")
+        for name in ("rows", "rejected"):
+            if name in self._metadata:
+                parts.append(f"{self._metadata[name].value:,} {name}")
+        parts.append(f"{self._checks} checks" + (f", [red]{self._failed} failed[/red]" if self._failed else ""))
+        return ", ".join(parts)
+
+
+def _name(step: str) -> str:
+    return step.replace("__", ".")

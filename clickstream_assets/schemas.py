@@ -1,0 +1,195 @@
+"""The registry of tables: one definition from which Iceberg schemas, Spark schemas, views and docs are made.
+
+Add a table here first; nothing else in the project spells out column types. Types are Arrow types, limited to those
+that Iceberg, Spark, DuckDB and Redshift agree on: text, 64-bit integers, decimals, dates and UTC microsecond stamps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from pyiceberg.schema import Schema
+    from pyspark.sql.types import StructType
+
+TEXT = pa.string()
+INTEGER = pa.int64()
+DATE = pa.date32()
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+MONEY = pa.decimal128(12, 2)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Arrow type and meaning."""
+
+    name: str
+    type: pa.DataType
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One published table.
+
+    ``name`` is the name in the ledger, in Dagster and, where ``warehouse`` is set, in the warehouse;
+    ``lake`` is the Iceberg table that holds the rows; ``partition`` are its partition columns, the day last.
+    """
+
+    name: str
+    lake: str
+    columns: tuple[Column, ...]
+    partition: tuple[str, ...]
+    description: str
+    #: the warehouse relation with these rows, where analysts and dbt read them
+    warehouse: str | None = None
+    #: the name under which the warehouse shows the lake's files without loading them
+    external: str | None = None
+
+    @property
+    def domain(self) -> str:
+        """``ecommerce`` of ``ecommerce_raw.events_raw``."""
+        return self.schema_name.removesuffix("_raw").removesuffix("_cleaned")
+
+    @property
+    def schema_name(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def key(self) -> list[str]:
+        """The Dagster asset key: two parts, schema and table."""
+        return self.name.split(".")
+
+    @property
+    def day(self) -> str:
+        """The partition column that holds the day."""
+        return self.partition[-1]
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """Column names and types in their published order; all nullable."""
+        return pa.schema([(column.name, column.type) for column in self.columns])
+
+    @cached_property
+    def spark(self) -> StructType:
+        """The same as a Spark schema, for reads that must not depend on what a file happens to contain."""
+        from pyspark.sql import types as T
+
+        return T.StructType([T.StructField(c.name, _spark_type(c.type), True) for c in self.columns])
+
+    @cached_property
+    def iceberg(self) -> Schema:
+        """The same as an Iceberg schema; field ids count from 1 in column order."""
+        from pyiceberg.schema import Schema
+        from pyiceberg.types import NestedField
+
+        return Schema(
+            *(
+                NestedField(
+                    field_id=n, name=c.name, field_type=_iceberg_type(c.type), required=False, doc=c.description
+                )
+                for n, c in enumerate(self.columns, start=1)
+            )
+        )
+
+
+def _spark_type(kind: pa.DataType):
+    from pyspark.sql import types as T
+
+    if pa.types.is_decimal(kind):
+        return T.DecimalType(kind.precision, kind.scale)
+    return {TEXT: T.StringType(), INTEGER: T.LongType(), DATE: T.DateType(), TIMESTAMP: T.TimestampType()}[kind]
+
+
+def _iceberg_type(kind: pa.DataType):
+    from pyiceberg import types as I
+
+    if pa.types.is_decimal(kind):
+        return I.DecimalType(kind.precision, kind.scale)
+    return {TEXT: I.StringType(), INTEGER: I.LongType(), DATE: I.DateType(), TIMESTAMP: I.TimestamptzType()}[kind]
+
+
+_LINEAGE = (
+    Column("ingestion_timestamp", TIMESTAMP, "When this row was loaded, UTC."),
+    Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
+    Column("source_line", INTEGER, "Physical line on which the record starts; the header is line 1."),
+    Column("record_number", INTEGER, "Position of the record in its file, from 1; broken records count too."),
+    Column("content_hash", TEXT, "SHA-256 of the landing file's bytes, hex."),
+    Column("extra", TEXT, "JSON object of the file's columns that the table does not know; null when there are none."),
+)
+
+ECOMMERCE_RAW = Table(
+    name="ecommerce_raw.events_raw",
+    lake="ecommerce_raw.events_raw",
+    external="spectrum_ecommerce.events_raw",
+    partition=("ingestion_date",),
+    description="One row per record of an e-commerce export, as text, exactly as it arrived.",
+    columns=(
+        Column("UserID", TEXT, "The shop's user id."),
+        Column("SessionID", TEXT, "Session number of that user, from 1."),
+        Column("Timestamp", TEXT, "When the event happened."),
+        Column("EventType", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
+        Column("ProductID", TEXT, "The product, on product events."),
+        Column("Amount", TEXT, "Money paid, on purchases."),
+        Column("Outcome", TEXT, "What came of it, where the shop says."),
+        *_LINEAGE,
+        Column("ingestion_date", DATE, "Partition: the day the file arrived, from its landing path."),
+    ),
+)
+
+ECOMMERCE_CLEANED = Table(
+    name="ecommerce.events_cleaned",
+    lake="ecommerce_cleaned.events_cleaned",
+    warehouse="ecommerce.events_cleaned",
+    partition=("ingestion_date",),
+    description="One row per valid e-commerce event, typed.",
+    columns=(
+        Column("event_id", TEXT, "First 32 hex digits of SHA-256 over the file's content hash and the record number."),
+        Column("user_id", TEXT, "The shop's user id."),
+        Column("session_id", TEXT, "Session number of that user; unique together with user_id only."),
+        Column("event_timestamp", TIMESTAMP, "When the event happened, UTC, microseconds."),
+        Column("event_date", DATE, "UTC date of event_timestamp."),
+        Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
+        Column("product_id", TEXT, "The product; null where the event has none."),
+        Column("amount", MONEY, "Money paid, rounded half up to two decimals; null where the event has none."),
+        Column("outcome", TEXT, "What came of it; null where the shop does not say."),
+        Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
+        Column("source_line", INTEGER, "Physical line on which the record starts."),
+        Column("processed_at", TIMESTAMP, "When this row was cleaned, UTC."),
+        Column("ingestion_date", DATE, "Partition: the day the file arrived."),
+    ),
+)
+
+QUARANTINE = Table(
+    name="ops.quarantine",
+    lake="ops.quarantine",
+    warehouse="ops.quarantine",
+    partition=("asset", "partition_date"),
+    description="One row per rejected record, with the rule that it broke; replaced together with its partition.",
+    columns=(
+        Column("asset", TEXT, "The table that did not take the record."),
+        Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
+        Column("source_line", INTEGER, "Physical line on which the record starts; null for a whole file."),
+        Column("rule", TEXT, "The first rule that the record broke."),
+        Column("payload", TEXT, "The record as JSON, or its text where it could not be read as a record."),
+        Column("run_id", TEXT, "The run that rejected it."),
+        Column("quarantined_at", TIMESTAMP, "When it was rejected, UTC."),
+        Column("partition_date", DATE, "The partition that did not take it."),
+    ),
+)
+
+TABLES = (ECOMMERCE_RAW, ECOMMERCE_CLEANED, QUARANTINE)
+
+
+def table(name: str) -> Table:
+    """The registered table of that ledger name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {t.name: t for t in TABLES}[name]

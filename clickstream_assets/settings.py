@@ -1,0 +1,154 @@
+"""Settings: the only module that reads or writes environment variables.
+
+``Settings.from_environment()`` validates every variable it knows and reports the first problem in one sentence.
+Add a setting here, and nowhere else, when a user must be able to change a behaviour without changing code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+from clickstream_assets.errors import SettingsError
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps that keep one hostile or broken landing file from costing more than itself."""
+
+    #: bytes of one file after decompression
+    file_bytes: int = 20 * 1024 * _MIB
+    #: decompressed bytes per compressed byte, applied once a file has given 16 MiB; DEFLATE itself ends at 1032
+    compression_ratio: int = 200
+    #: bytes of one record; a longer one is rejected as ``too_long``
+    record_bytes: int = _MIB
+    #: columns of one file
+    columns: int = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs to know about its surroundings; immutable, made once per process."""
+
+    environment: str
+    home: Path
+    landing_uri: str
+    lake_uri: str
+    start_date: date
+    spark_remote: str | None
+    rejected_share: float
+    lock_timeout: float
+    limits: Limits
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read and validate the environment.
+
+        Raises:
+            SettingsError: the first variable that is missing or unusable, and what to set it to.
+        """
+        env = os.environ if environ is None else environ
+        environment = _choice(env, "CLICKSTREAM_ENVIRONMENT", ("local",))
+        _choice(env, "CLICKSTREAM_CATALOG", ("sql",))
+        _choice(env, "CLICKSTREAM_WAREHOUSE", ("duckdb",))
+        home = Path(env.get("CLICKSTREAM_HOME") or ".clickstream").expanduser().absolute()
+        defaults = Limits()
+        return cls(
+            environment=environment,
+            home=home,
+            landing_uri=_folder(env, "CLICKSTREAM_LANDING_URI", home / "landing"),
+            lake_uri=_folder(env, "CLICKSTREAM_LAKE_URI", home / "lake"),
+            start_date=_date(env, "CLICKSTREAM_START_DATE", "2024-01-01"),
+            spark_remote=_spark_remote(env),
+            rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
+            lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
+            limits=Limits(
+                file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),
+                compression_ratio=int(
+                    _number(env, "CLICKSTREAM_MAX_COMPRESSION_RATIO", defaults.compression_ratio, least=1)
+                ),
+                record_bytes=int(_number(env, "CLICKSTREAM_MAX_RECORD_BYTES", defaults.record_bytes, least=64)),
+                columns=int(_number(env, "CLICKSTREAM_MAX_COLUMNS", defaults.columns, least=1)),
+            ),
+        )
+
+    @cached_property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file."""
+        return self.home / "warehouse.duckdb"
+
+    @cached_property
+    def catalog_path(self) -> Path:
+        """The SQLite file of the Iceberg catalog."""
+        return self.home / "catalog.db"
+
+    @cached_property
+    def dagster_home(self) -> Path:
+        """Dagster's own storage: runs, event log, schedules."""
+        return self.home / "dagster"
+
+    @cached_property
+    def dbt_state(self) -> Path:
+        """Where dbt keeps its parse cache, artefacts and logs between runs."""
+        return self.home / "dbt"
+
+    def dbt_environment(self) -> dict[str, str]:
+        """The variables that ``dbt_project/profiles.yml`` reads."""
+        return {"CLICKSTREAM_DBT_DUCKDB_PATH": str(self.warehouse_path)}
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Set process environment variables for libraries that can be configured in no other way."""
+    os.environ.update(variables)
+
+
+def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = env.get(name) or allowed[0]
+    if value not in allowed:
+        raise SettingsError(f"{name} is {value!r}: this version supports {' or '.join(map(repr, allowed))}.")
+    return value
+
+
+def _folder(env: Mapping[str, str], name: str, default: Path) -> str:
+    value = env.get(name)
+    if not value:
+        return str(default)
+    if "://" in value:
+        raise SettingsError(f"{name} is {value!r}: this version supports folders; give a path.")
+    return str(Path(value).expanduser().absolute())
+
+
+def _date(env: Mapping[str, str], name: str, default: str) -> date:
+    value = env.get(name) or default
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise SettingsError(f"{name} is {value!r}: write it as YYYY-MM-DD.") from None
+
+
+def _number(
+    env: Mapping[str, str], name: str, default: float, *, least: float, most: float = float("inf")
+) -> float:
+    value = env.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        raise SettingsError(f"{name} is {value!r}: give a number.") from None
+    if not least <= number <= most:
+        raise SettingsError(f"{name} is {value!r}: give a number between {least:g} and {most:g}.")
+    return number
+
+
+def _spark_remote(env: Mapping[str, str]) -> str | None:
+    value = env.get("SPARK_REMOTE") or None
+    if value is not None and not value.startswith("sc://"):
+        raise SettingsError(f"SPARK_REMOTE is {value!r}: give a Spark Connect address such as sc://host:15002.")
+    return value

@@ -1,0 +1,2 @@
+"""Where rows are kept: folders and buckets, the Iceberg lake, the warehouse, the ledger. No Dagster except in
+``io_managers.py``."""

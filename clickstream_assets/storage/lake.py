@@ -1,0 +1,271 @@
+"""The lake: Iceberg tables whose files engines write and ``publish`` makes visible, one commit per table and run.
+
+A reader sees the old partitions or the new ones, never a mixture. A crash before the commit leaves files that no
+snapshot refers to, and nothing else. Copy-on-write only, so a snapshot is a plain list of Parquet files.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clickstream_assets.errors import PublishError
+from clickstream_assets.schemas import QUARANTINE, Table
+from clickstream_assets.storage.files import Files
+from clickstream_assets.storage.staged import Staged, StagedFile
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import Table as IcebergTable
+
+
+@dataclass(frozen=True)
+class SnapshotFile:
+    """One Parquet file of a snapshot; ``added`` is the id of the snapshot that brought it."""
+
+    uri: str
+    rows: int
+    day: date
+    added: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of a table, or of some of its days, as of one snapshot; ``id`` is None before the first commit."""
+
+    table: Table
+    id: int | None
+    files: tuple[SnapshotFile, ...]
+
+    @property
+    def uris(self) -> list[str]:
+        """Addresses of the files, as engines want them."""
+        return [file.uri for file in self.files]
+
+    def rows(self, day: date) -> int:
+        """Rows of one day, from the table's metadata."""
+        return sum(file.rows for file in self.files if file.day == day)
+
+    def version(self, day: date) -> int | None:
+        """The snapshot that last changed the day, None when the day has no rows; equal versions are equal rows."""
+        return max((file.added for file in self.files if file.day == day), default=None)
+
+
+class Lake:
+    """The Iceberg tables below one root, and their catalog."""
+
+    def __init__(self, files: Files, catalog_uri: str):
+        self.files = files
+        self._catalog_uri = catalog_uri
+
+    @cached_property
+    def _catalog(self) -> SqlCatalog:
+        from pyiceberg.catalog.sql import SqlCatalog
+
+        return SqlCatalog("clickstream", uri=self._catalog_uri, warehouse=self.files.uri())
+
+    def new_path(self, table: Table, day: date) -> str:
+        """A unique path for a new data file of a day: ``…/data/<day column>=YYYY-MM-DD/<unique>.parquet``.
+
+        Further partition columns are not part of the path; Iceberg keeps them in its metadata.
+        """
+        return f"{self._folder(table)}/data/{table.day}={day.isoformat()}/{uuid.uuid4().hex}.parquet"
+
+    def new_staging_folder(self, table: Table) -> str:
+        """A unique folder for an engine that names its files itself; ``adopt`` takes them from there."""
+        return f"{self._folder(table)}/staging/{uuid.uuid4().hex}"
+
+    def adopt(self, table: Table, staging: str) -> list[StagedFile]:
+        """Move an engine's files from ``<staging>/_day=YYYY-MM-DD/`` to their place as data files of the table."""
+        adopted = []
+        for folder in self.files.folders(staging):
+            day = date.fromisoformat(folder.partition("=")[2])
+            for info in self.files.list(f"{staging}/{folder}"):
+                path = self.new_path(table, day)
+                self.files.move(info.path, path)
+                adopted.append(StagedFile(path, self._footer(path).num_rows, day))
+        self.files.delete_folder(staging)
+        return [file for file in adopted if file.rows]
+
+    def snapshot(self, table: Table, days: Iterable[date] | None = None) -> Snapshot:
+        """The current snapshot's files, of all days or of the given ones."""
+        iceberg = self._load(table)
+        if iceberg is None or iceberg.current_snapshot() is None:
+            return Snapshot(table, None, ())
+        current = iceberg.current_snapshot()
+        wanted = None if days is None else set(days)
+        position = len(table.partition) - 1
+        found = []
+        for manifest in current.manifests(iceberg.io):
+            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
+                day = _day(entry.data_file.partition[position])
+                if wanted is None or day in wanted:
+                    file = entry.data_file
+                    found.append(SnapshotFile(file.file_path, file.record_count, day, entry.snapshot_id))
+        return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
+
+    def publish(self, staged: Staged) -> Snapshot:
+        """Replace the staged days of the table, and of its quarantine, by the staged files.
+
+        Two commits, quarantine first: a kill between them leaves rows listed as rejected that are still to be
+        published, which the next run of the partition puts right, and never a rejected row that nothing lists.
+
+        Returns:
+            The table's snapshot after the commit, with the files of the staged days.
+
+        Raises:
+            PublishError: a file's columns, types or days are not the table's; nothing was published.
+        """
+        self._verify(staged.table, staged.files, staged.days)
+        self._verify(QUARANTINE, staged.quarantine, staged.days)
+        from pyiceberg.expressions import And, EqualTo
+
+        properties = {"clickstream.run-id": staged.run_id}
+        of_asset = And(EqualTo("asset", staged.table.name), _on_days(QUARANTINE, staged.days))
+        self._replace(QUARANTINE, of_asset, staged.quarantine, properties)
+        self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, properties)
+        return self.snapshot(staged.table, staged.days)
+
+    def write_quarantine(self, rows: pa.Table, day: date) -> StagedFile:
+        """Stage rejected records of one day; ``rows`` has the columns of ``ops.quarantine``."""
+        path = self.new_path(QUARANTINE, day)
+        with self.files.create(path) as stream:
+            pq.write_table(rows.cast(QUARANTINE.arrow), stream, compression="snappy", store_schema=False)
+        return StagedFile(path, rows.num_rows, day)
+
+    def count_values(self, files: Sequence[StagedFile], column: str) -> Counter[str]:
+        """How often each value of a text column occurs in staged files."""
+        counts: Counter[str] = Counter()
+        for file in files:
+            with self.files.open_random(file.path) as source:
+                values = pq.read_table(source, columns=[column]).column(column).value_counts()
+            counts.update({entry["values"].as_py(): entry["counts"].as_py() for entry in values})
+        return counts
+
+    def null_counts(self, files: Sequence[StagedFile]) -> dict[str, int]:
+        """Nulls per column over staged files, from their footers."""
+        counts: dict[str, int] = {}
+        for file in files:
+            footer = self._footer(file.path)
+            for group in range(footer.num_row_groups):
+                for index in range(footer.num_columns):
+                    column = footer.row_group(group).column(index)
+                    nulls = column.statistics.null_count if column.statistics else 0
+                    counts[column.path_in_schema] = counts.get(column.path_in_schema, 0) + (nulls or 0)
+        return counts
+
+    def preview(self, files: Sequence[StagedFile], rows: int = 5) -> list[dict[str, object]]:
+        """The first rows of the first staged file."""
+        if not files:
+            return []
+        with self.files.open_random(files[0].path) as source:
+            batch = next(pq.ParquetFile(source).iter_batches(batch_size=rows))
+        return batch.to_pylist()
+
+    def _folder(self, table: Table) -> str:
+        return table.lake.replace(".", "/")
+
+    def _load(self, table: Table) -> IcebergTable | None:
+        from pyiceberg.exceptions import NoSuchTableError
+
+        try:
+            return self._catalog.load_table(table.lake)
+        except NoSuchTableError:
+            return None
+
+    def _load_or_create(self, table: Table) -> IcebergTable:
+        existing = self._load(table)
+        if existing is not None:
+            return existing
+        from pyiceberg.partitioning import PartitionField, PartitionSpec
+        from pyiceberg.transforms import IdentityTransform
+
+        schema = table.iceberg
+        self._catalog.create_namespace_if_not_exists(table.lake.partition(".")[0])
+        fields = (
+            PartitionField(schema.find_field(name).field_id, 1000 + n, IdentityTransform(), name)
+            for n, name in enumerate(table.partition)
+        )
+        # Full bounds for the partition columns: cut ones (the default is 16 characters) would make a delete by
+        # partition read and rewrite files instead of dropping them.
+        bounds = {f"write.metadata.metrics.column.{name}": "full" for name in table.partition}
+        return self._catalog.create_table_if_not_exists(
+            table.lake,
+            schema,
+            location=self.files.uri(self._folder(table)),
+            partition_spec=PartitionSpec(*fields),
+            properties={**bounds, "commit.manifest-merge.enabled": "true", "comment": table.description},
+        )
+
+    def _replace(
+        self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], properties: Mapping[str, str]
+    ) -> None:
+        iceberg = self._load(table) if not files else self._load_or_create(table)
+        if iceberg is None:
+            return
+        # Deleting nothing warns in pyiceberg, and an empty commit is a snapshot for nothing.
+        occupied = iceberg.current_snapshot() is not None and any(True for _ in iceberg.scan(where).plan_files())
+        if not occupied and not files:
+            return
+        with iceberg.transaction() as transaction:
+            if occupied:
+                transaction.delete(where, snapshot_properties=dict(properties))
+            if files:
+                transaction.add_files(
+                    [self.files.uri(file.path) for file in files],
+                    snapshot_properties=dict(properties),
+                    check_duplicate_files=False,
+                )
+
+    def _footer(self, path: str) -> pq.FileMetaData:
+        with self.files.open_random(path) as source:
+            return pq.read_metadata(source)
+
+    def _verify(self, table: Table, files: Sequence[StagedFile], days: Sequence[date]) -> None:
+        """Footers must match the registry: a file without its partition column would read as null for ever."""
+        for file in files:
+            if file.day not in set(days):
+                raise PublishError(f"{table.name}: staged {file.path} is of {file.day}, which this run did not ask for.")
+            footer = self._footer(file.path)
+            schema = footer.schema.to_arrow_schema()
+            found = [(f.name, _plain(f.type)) for f in schema]
+            wanted = [(f.name, f.type) for f in table.arrow]
+            if found != wanted:
+                difference = [str(f) for f in found if f not in wanted] + [f"no {w}" for w in wanted if w not in found]
+                raise PublishError(
+                    f"{table.name}: staged {file.path} differs from the registered columns: "
+                    f"{', '.join(difference) or 'another order'}. Nothing was published."
+                )
+            position = schema.get_field_index(table.day)
+            for group in range(footer.num_row_groups):
+                statistics = footer.row_group(group).column(position).statistics
+                if statistics is None or not statistics.min == statistics.max == file.day or statistics.null_count:
+                    raise PublishError(
+                        f"{table.name}: staged {file.path} has rows outside {file.day}. Nothing was published."
+                    )
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Engines write UTC under several names; they are the same type here."""
+    if pa.types.is_timestamp(kind) and kind.tz in ("UTC", "Etc/UTC", "+00:00", "Z"):
+        return pa.timestamp(kind.unit, tz="UTC")
+    return kind
+
+
+def _on_days(table: Table, days: Iterable[date]) -> BooleanExpression:
+    from pyiceberg.expressions import In
+
+    return In(table.day, {day.isoformat() for day in days})
+
+
+def _day(value: object) -> date:
+    return value if isinstance(value, date) else date.fromordinal(date(1970, 1, 1).toordinal() + int(value))

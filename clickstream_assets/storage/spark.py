@@ -1,0 +1,103 @@
+"""Spark sessions and the one way to run a transform: read a snapshot with an explicit schema, write staged files.
+
+The engine is Sail inside this process unless ``SPARK_REMOTE`` names a Spark Connect endpoint. Transforms do not know.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import TYPE_CHECKING
+
+from clickstream_assets.schemas import QUARANTINE, Table
+from clickstream_assets.settings import export
+from clickstream_assets.storage.lake import Lake, Snapshot
+from clickstream_assets.storage.staged import Account, Staged, StagedFile, count_by_day
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Split:
+    """A transform's result: accepted rows with the table's columns, rejected ones with those of ``ops.quarantine``
+    less ``run_id`` and ``asset``."""
+
+    accepted: DataFrame
+    rejected: DataFrame
+
+
+@cache
+def session(remote: str | None = None) -> SparkSession:
+    """The process's Spark session; UTC, ended when the process ends."""
+    from pyspark.sql import SparkSession
+
+    if remote is None:
+        export({"RUST_LOG": "error"})
+        from pysail.spark import SparkConnectServer
+
+        server = SparkConnectServer(ip="127.0.0.1", port=0)
+        server.start(background=True)
+        remote = f"sc://127.0.0.1:{server.listening_address[1]}"
+        atexit.register(server.stop)
+    spark = SparkSession.builder.remote(remote).getOrCreate()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    atexit.register(spark.stop)  # runs before server.stop: the other way round hangs
+    return spark
+
+
+def stage(
+    spark: SparkSession,
+    lake: Lake,
+    *,
+    source: Snapshot,
+    target: Table,
+    transform: Callable[[DataFrame], Split],
+    days: Sequence[date],
+    run_id: str,
+) -> Staged:
+    """Run a transform over the source's files and stage what it accepts and rejects, by day of ``target``.
+
+    Rejected rows are looked for only when the accepted ones are fewer than the source's: both sides are counted from
+    Parquet footers, so a day without rejects costs one pass.
+    """
+    from pyspark.sql import functions as F
+
+    if not source.files:
+        empty = [Account(day, 0, 0) for day in days]
+        return Staged(target, days, (), (), empty, run_id)
+    rows = spark.read.schema(source.table.spark).parquet(*source.uris)
+    split = transform(rows)
+    files = _write(lake, target, split.accepted.select(*target.arrow.names))
+    rows_in = sum(file.rows for file in source.files)
+    quarantine, rules = [], Counter()
+    if sum(file.rows for file in files) != rows_in:
+        rejected = split.rejected.withColumns({"asset": F.lit(target.name), "run_id": F.lit(run_id)})
+        quarantine = _write(lake, QUARANTINE, rejected.select(*QUARANTINE.arrow.names))
+        rules = lake.count_values(quarantine, "rule")
+    rows_out, rejected_rows = count_by_day(files), count_by_day(quarantine)
+    accounts = [
+        Account(
+            day,
+            source.rows(day),
+            rows_out[day],
+            rejected=rejected_rows[day],
+            source_snapshot=source.version(day),
+        )
+        for day in days
+    ]
+    return Staged(target, days, files, quarantine, accounts, run_id, rejected_by_rule=rules)
+
+
+def _write(lake: Lake, table: Table, rows: DataFrame) -> list[StagedFile]:
+    """Write rows by day. ``partitionBy`` drops its column from the files, so it gets a copy of the day."""
+    from pyspark.sql import functions as F
+
+    staging = lake.new_staging_folder(table)
+    writer = rows.withColumn("_day", F.col(table.day)).write.option("compression", "snappy")
+    writer.partitionBy("_day").parquet(lake.files.uri(staging))
+    return lake.adopt(table, staging)

@@ -1,0 +1,121 @@
+"""What a step hands to the IO managers: files that are written but not yet published, and their accounts.
+
+No rows pass through here. The counts of ``Account`` come from different code on each side of the balance: ``rows_in``
+from the reader, ``rows_out`` and ``rejected`` from the footers of the staged files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from clickstream_assets.schemas import Table
+
+#: a bad first file of three rows should not stop a day; below this many rows the rejected share does not block
+SHARE_NEEDS_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A finished Parquet file in the lake that no snapshot refers to yet."""
+
+    path: str
+    rows: int
+    day: date
+
+
+@dataclass(frozen=True)
+class Account:
+    """The ledger row of one partition: rows_in = rows_out + rejected + duplicate + late + filtered."""
+
+    day: date
+    rows_in: int
+    rows_out: int
+    rejected: int = 0
+    duplicate: int = 0
+    late: int = 0
+    filtered: int = 0
+    #: the source table's snapshot that last changed this partition, as it was read; None for landing, or no rows
+    source_snapshot: int | None = None
+
+    @property
+    def missing(self) -> int:
+        """Rows that the account does not explain; zero when it balances."""
+        return self.rows_in - self.rows_out - self.rejected - self.duplicate - self.late - self.filtered
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one guard, evaluated on staged files; a failed blocking one stops the publishing."""
+
+    name: str
+    passed: bool
+    blocking: bool
+    description: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A row of ``ops.landing_files``: one per file that the domain has ever seen and still stands for."""
+
+    path: str
+    size: int
+    content_hash: str
+    partition_date: date
+    rows: int
+    status: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Everything that one step will publish for the days ``days`` of ``table``."""
+
+    table: Table
+    days: Sequence[date]
+    files: Sequence[StagedFile]
+    quarantine: Sequence[StagedFile]
+    accounts: Sequence[Account]
+    run_id: str
+    landing_files: Sequence[LandingFile] | None = None
+    rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
+
+    def checks(self, *, rejected_share: float) -> list[Check]:
+        """Evaluate the guards that every table has."""
+        return [_balances(self.accounts), _rejected_share(self, limit=rejected_share)]
+
+
+GUARDS = {
+    "ledger_balances": "rows_in = rows_out + rejected + duplicate + late + filtered, for every partition of the run.",
+    "rejected_share": "The share of rejected rows is within the limit (0.5 unless set otherwise; from 1,000 rows on).",
+}
+
+
+def count_by_day(files: Iterable[StagedFile]) -> Counter[date]:
+    """Rows per day of staged files."""
+    counts: Counter[date] = Counter()
+    for file in files:
+        counts[file.day] += file.rows
+    return counts
+
+
+def _balances(accounts: Sequence[Account]) -> Check:
+    wrong = {a.day.isoformat(): a.missing for a in accounts if a.missing}
+    text = f"rows unaccounted for: {wrong}" if wrong else f"all rows of {len(accounts)} partition(s) accounted for"
+    return Check("ledger_balances", not wrong, True, text, {"partitions": len(accounts), "unaccounted": wrong})
+
+
+def _rejected_share(staged: Staged, *, limit: float) -> Check:
+    shares = {a.day: a.rejected / a.rows_in for a in staged.accounts if a.rows_in >= SHARE_NEEDS_ROWS}
+    over = {day.isoformat(): round(share, 3) for day, share in shares.items() if share > limit}
+    rules = ", ".join(f"{rule} {n:,}" for rule, n in staged.rejected_by_rule.items())
+    text = (
+        f"more than {limit:.0%} of the rows rejected on {over} ({rules}); mend the files, or raise "
+        "CLICKSTREAM_MAX_REJECTED_SHARE if this is right"
+        if over
+        else f"at most {max(shares.values(), default=0.0):.1%} rejected"
+    )
+    return Check("rejected_share", not over, True, text, {"rejected_by_rule": dict(staged.rejected_by_rule)})

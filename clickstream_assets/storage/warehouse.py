@@ -1,0 +1,316 @@
+"""The warehouse: a DuckDB file that shows the lake as views and holds the ledger and what dbt builds.
+
+DuckDB lets one process at a time open a file for writing, and then no other process read it. A lock file beside it,
+released by the kernel when its holder dies, makes everybody wait in line, and a note says who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clickstream_assets.errors import QueryRefused, WarehouseBusy
+from clickstream_assets.schemas import Table
+from clickstream_assets.storage.staged import Account, LandingFile
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from clickstream_assets.storage.lake import Snapshot
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+#: no extension is ever fetched: a run needs no network, and a view must not load code
+_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+
+#: relations that the pipeline keeps about itself; counts are never null
+_OPS = """
+create schema if not exists ops;
+create table if not exists ops.row_ledger (
+    asset varchar not null, partition_date date not null, run_id varchar not null,
+    rows_in bigint not null, rows_out bigint not null, rejected bigint not null,
+    duplicate bigint not null, late bigint not null, filtered bigint not null,
+    source_snapshot bigint, recorded_at timestamptz not null,
+    primary key (asset, partition_date));
+create table if not exists ops.landing_files (
+    path varchar not null primary key, size bigint not null, content_hash varchar not null,
+    partition_date date not null, rows bigint not null, status varchar not null, run_id varchar not null);
+create table if not exists ops.run_window (domain varchar not null, partition_date date not null);
+"""
+
+_STATUS = {
+    "Tables, their newest partition and how fresh they are": """
+        select asset, count(*) as partitions, max(partition_date) as newest, sum(rows_in) as rows_in,
+               sum(rows_out) as rows_out, sum(rejected) as rejected, sum(duplicate) as duplicate,
+               max(recorded_at)::timestamp(0)::varchar || ' UTC' as last_run,
+               date_diff('hour', max(recorded_at), now()) as hours_ago
+        from ops.row_ledger group by asset order by contains(asset, '_raw.') desc, contains(asset, '_cleaned') desc, asset""",
+    "Newest ledger rows": """
+        select asset, partition_date, rows_in, rows_out, rejected, duplicate, late, filtered
+        from ops.row_ledger
+        qualify row_number() over (partition by asset order by partition_date desc) <= 3
+        order by asset, partition_date desc""",
+    "Rejected rows": """
+        select asset, rule, count(*) as rows, min(partition_date) as first_day, max(partition_date) as last_day
+        from ops.quarantine group by all order by asset, rows desc, rule""",
+    "Landing files": """
+        select split_part(path, '/', 1) as domain, status, count(*) as files, sum(size) as bytes, sum(rows) as records
+        from ops.landing_files group by all order by all""",
+}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has the warehouse open."""
+
+    pid: int
+    what: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.what}, since {self.since})"
+
+
+class Warehouse:
+    """The DuckDB warehouse of one home folder.
+
+    ``lock_timeout``: seconds that a writer waits for another process.
+    """
+
+    def __init__(self, path: Path, *, lock_timeout: float):
+        self.path = path
+        self.lock_timeout = lock_timeout
+        self._held = 0
+
+    @contextlib.contextmanager
+    def locked(self, what: str, *, timeout: float | None = None) -> Iterator[None]:
+        """Hold the warehouse without opening it, e.g. while dbt does; may be nested within one process.
+
+        Raises:
+            WarehouseBusy: another process still holds it after ``timeout`` seconds; names that process.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._held:
+            yield
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        wait = self.lock_timeout if timeout is None else timeout
+        lock = FileLock(self.path.with_suffix(".lock"), timeout=wait)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise WarehouseBusy(
+                f"{self.path} is held by {self._holder() or 'another process'}; waited {wait:g} s. "
+                "Try again when it has finished."
+            ) from None
+        note = self.path.with_suffix(".holder.json")
+        self._held += 1
+        try:
+            since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            note.write_text(json.dumps(asdict(Holder(os.getpid(), what, since))))
+            yield
+        finally:
+            self._held -= 1
+            note.unlink(missing_ok=True)
+            lock.release()
+
+    @contextlib.contextmanager
+    def connect(self, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open for writing; one transaction, committed at the end and rolled back on an error."""
+        with self.locked(what), contextlib.closing(self._open(read_only=False)) as connection:
+            connection.begin()
+            connection.execute(_OPS)
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextlib.contextmanager
+    def reader(self, what: str, *, timeout: float = 30) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open read-only; an absent warehouse is created empty first."""
+        if not self.path.exists():
+            with self.connect(what):
+                pass
+        with self.locked(what, timeout=timeout), contextlib.closing(self._open(read_only=True)) as connection:
+            yield connection
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Run read-only SQL; column names and rows of the last statement.
+
+        Raises:
+            QueryRefused: not valid SQL, or a statement that is not a query.
+            WarehouseBusy: a run held the warehouse for 30 s.
+        """
+        import duckdb
+
+        with self.reader("clickstream query") as connection:
+            try:
+                statements = connection.extract_statements(sql)
+                for statement in statements:
+                    if statement.type.name not in ("SELECT", "EXPLAIN"):
+                        raise QueryRefused(f"{statement.type.name} is not a query: only SELECT and EXPLAIN run here.")
+                if not statements:
+                    raise QueryRefused("The query is empty: give one SELECT.")
+                for statement in statements:
+                    result = connection.execute(statement)
+                return [column[0] for column in result.description], result.fetchall()
+            except duckdb.Error as error:
+                raise QueryRefused(f"The query failed: {error}") from error
+
+    def status(self) -> Iterator[tuple[str, list[str], list[tuple[Any, ...]]]]:
+        """Title, column names and rows of each part of a status report."""
+        with self.reader("clickstream status") as connection:
+            relations = connection.execute("select table_schema || '.' || table_name from information_schema.tables")
+            has_quarantine = ("ops.quarantine",) in relations.fetchall()
+            for title, sql in _STATUS.items():
+                if "ops.quarantine" not in sql or has_quarantine:
+                    result = connection.execute(sql)
+                    yield title, [column[0] for column in result.description], result.fetchall()
+
+    def show(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+        """Point the views of a table at the files of a snapshot (all days): no row is copied."""
+        for name in filter(None, (snapshot.table.warehouse, snapshot.table.external)):
+            schema = name.partition(".")[0]
+            connection.execute(f"create schema if not exists {identifier(schema)}")
+            connection.execute(f"create or replace view {identifier(name)} as {_select(snapshot)}")
+
+    def record(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        asset: str,
+        run_id: str,
+        accounts: Sequence[Account],
+    ) -> None:
+        """Replace the ledger rows of an asset's partitions."""
+        now = datetime.now(UTC)
+        for a in accounts:
+            connection.execute(
+                "insert or replace into ops.row_ledger values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [asset, a.day, run_id, a.rows_in, a.rows_out, a.rejected, a.duplicate, a.late, a.filtered,
+                 a.source_snapshot, now],
+            )  # fmt: skip
+
+    def source_snapshots(self, asset: str) -> dict[date, int | None]:
+        """Which snapshot of its source each partition of an asset was made from."""
+        with self.connect("ledger") as connection:
+            rows = connection.execute(
+                "select partition_date, source_snapshot from ops.row_ledger where asset = ?", [asset]
+            ).fetchall()
+        return dict(rows)
+
+    def landing_files(self, domain: str) -> list[LandingFile]:
+        """What is known of a domain's landing files."""
+        with self.connect("landing files") as connection:
+            rows = connection.execute(
+                "select path, size, content_hash, partition_date, rows, status, run_id from ops.landing_files "
+                "where starts_with(path, ? || '/')",
+                [domain],
+            ).fetchall()
+        return [LandingFile(*row) for row in rows]
+
+    def replace_landing_files(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        domain: str,
+        days: Iterable[date],
+        files: Sequence[LandingFile],
+    ) -> None:
+        """Replace what is known of the landing files of some days."""
+        connection.execute(
+            "delete from ops.landing_files where starts_with(path, ? || '/') and list_contains(?, partition_date)",
+            [domain, list(days)],
+        )
+        for f in files:
+            connection.execute(
+                "insert into ops.landing_files values (?, ?, ?, ?, ?, ?, ?)",
+                [f.path, f.size, f.content_hash, f.partition_date, f.rows, f.status, f.run_id],
+            )
+
+    def set_run_window(self, domain: str, days: Iterable[date]) -> None:
+        """Tell dbt which partitions to compute: the exact set of days, since a repair need not be contiguous."""
+        with self.connect("run window") as connection:
+            connection.execute("delete from ops.run_window where domain = ?", [domain])
+            for day in days:
+                connection.execute("insert into ops.run_window values (?, ?)", [domain, day])
+
+    def rows_by_day(self, relation: str, day_column: str, days: Sequence[date]) -> Mapping[date, int]:
+        """Rows per day of a relation, for the given days."""
+        with self.connect("count rows") as connection:
+            rows = connection.execute(
+                f"select {identifier(day_column)}, count(*) from {identifier(relation)} "
+                f"where list_contains(?, {identifier(day_column)}) group by 1",
+                [list(days)],
+            ).fetchall()
+        return dict(rows)
+
+    def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        deadline = time.monotonic() + self.lock_timeout
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path), read_only=read_only, config=dict(_CONFIG))
+                connection.execute("set TimeZone = 'UTC'")
+                return connection
+            except duckdb.IOException as error:
+                # A program that does not know the lock file, such as a BI tool, has the warehouse open.
+                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                    raise WarehouseBusy(f"{self.path} cannot be opened: {error}") from error
+                time.sleep(0.2)
+
+    def _holder(self) -> Holder | None:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, TypeError):
+            return Holder(**json.loads(self.path.with_suffix(".holder.json").read_text()))
+        return None
+
+
+def identifier(name: str) -> str:
+    """A schema, table or column name, checked and quoted.
+
+    Raises:
+        ValueError: a part of it is not a plain lower-case name.
+    """
+    parts = name.split(".")
+    for part in parts:
+        if not _IDENTIFIER.fullmatch(part):
+            raise ValueError(f"{name!r} is not a name that the warehouse takes: use a-z, 0-9 and _.")
+    return ".".join(f'"{part}"' for part in parts)
+
+
+def _select(snapshot: Snapshot) -> str:
+    """SQL that reads the snapshot's files; the day is read from the path, so other days' files are not opened."""
+    table = snapshot.table
+    if not snapshot.files:
+        nulls = ", ".join(f'cast(null as {_duckdb_type(c.type)}) as "{c.name}"' for c in table.columns)
+        return f"select {nulls} where false"
+    columns = ", ".join(f'"{c.name}"' for c in table.columns)
+    files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in snapshot.uris)
+    return (
+        f"select {columns} from read_parquet([{files}], hive_partitioning = true, "
+        f"hive_types = {{'{table.day}': date}})"
+    )
+
+
+def _duckdb_type(kind: object) -> str:
+    return {"string": "varchar", "int64": "bigint", "date32[day]": "date"}.get(
+        str(kind), "timestamptz" if "timestamp" in str(kind) else str(kind).replace("decimal128", "decimal")
+    )
+
+
+def command_line() -> str:
+    """The running program, short enough for a message."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:80]

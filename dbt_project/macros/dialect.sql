@@ -1,0 +1,42 @@
+{#- What DuckDB and Redshift say differently. default__ is DuckDB. -#}
+
+{#- Seconds from one timestamp with time zone to another, as a double that keeps the microseconds.
+    Redshift's extract(epoch …) may drop the fraction, hence the count of microseconds. -#}
+{% macro seconds_between(first_at, last_at) -%}
+    {{ return(adapter.dispatch('seconds_between')(first_at, last_at)) }}
+{%- endmacro %}
+
+{% macro default__seconds_between(first_at, last_at) -%}
+    cast(epoch_us({{ last_at }}) - epoch_us({{ first_at }}) as double precision) / 1000000
+{%- endmacro %}
+
+{% macro redshift__seconds_between(first_at, last_at) -%}
+    cast(datediff('microsecond', {{ first_at }}, {{ last_at }}) as double precision) / 1000000
+{%- endmacro %}
+
+{#- 1 = Monday … 7 = Sunday. -#}
+{% macro day_of_week(date_column) -%}
+    {{ return(adapter.dispatch('day_of_week')(date_column)) }}
+{%- endmacro %}
+
+{% macro default__day_of_week(date_column) -%}
+    cast(extract(isodow from {{ date_column }}) as integer)
+{%- endmacro %}
+
+{#- Redshift knows only dow, where Sunday is 0. -#}
+{% macro redshift__day_of_week(date_column) -%}
+    cast(mod(cast(extract(dow from {{ date_column }}) as integer) + 6, 7) + 1 as integer)
+{%- endmacro %}
+
+{#- The date as the integer yyyymmdd. -#}
+{% macro date_key(date_column) -%}
+    {{ return(adapter.dispatch('date_key')(date_column)) }}
+{%- endmacro %}
+
+{% macro default__date_key(date_column) -%}
+    cast(extract(year from {{ date_column }}) * 10000 + extract(month from {{ date_column }}) * 100 + extract(day from {{ date_column }}) as integer)
+{%- endmacro %}
+
+{% macro redshift__date_key(date_column) -%}
+    cast(to_char({{ date_column }}, 'YYYYMMDD') as integer)
+{%- endmacro %}

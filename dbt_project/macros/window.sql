@@ -1,0 +1,63 @@
+{#- How an e-commerce run recomputes exactly the days that its rows touch.
+    The protocol as a whole is told in models/ecommerce/window/ingested_days.yml. -#}
+
+{#- The condition that keeps only rows of stale event dates. A relation that is built for the first
+    time takes every row instead, so that it starts complete. -#}
+{% macro where_event_date_is_stale() -%}
+    {%- set stale_event_dates = ref('stale_event_dates') -%}
+    {%- if is_incremental() -%}
+    where event_date in (select event_date from {{ stale_event_dates }})
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Pre-hook: clears the stale event dates, in the transaction that inserts their new rows. A date
+    that lost its last event therefore ends up empty, and an error brings the old rows back. -#}
+{% macro delete_stale_event_dates() -%}
+    {%- if is_incremental() -%}
+    delete from {{ this }}
+    where event_date in (select event_date from {{ ref('stale_event_dates') }})
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The same pair for what is kept by ingestion date. -#}
+{% macro where_ingestion_date_is_pending() -%}
+    {%- set pending_ingestion_dates = ref('pending_ingestion_dates') -%}
+    {%- if is_incremental() -%}
+    where ingestion_date in (select ingestion_date from {{ pending_ingestion_dates }})
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro delete_pending_ingestion_dates() -%}
+    {%- if is_incremental() -%}
+    delete from {{ this }}
+    where ingestion_date in (select ingestion_date from {{ ref('pending_ingestion_dates') }})
+    {%- endif -%}
+{%- endmacro %}
+
+{#- What the aggregates absorbed so far, (ingestion_date, event_date), as something to select from;
+    none before the first run. ingested_days is written at the end of a run and read at its
+    beginning: a ref() would be a circle, so the relation is looked up by name. -#}
+{% macro absorbed_days() -%}
+    {%- if execute -%}
+        {{ return(adapter.get_relation(database=this.database, schema=this.schema, identifier='ingested_days')) }}
+    {%- endif -%}
+    {{ return(none) }}
+{%- endmacro %}
+
+{#- Post-hooks of ingested_days: empty the two lists of work. dbt reaches this point only when every
+    selected model before it has succeeded; when some reader of the lists was not even selected, the
+    work stays listed and the next full run does it. -#}
+{% macro all_absorbed() -%}
+    {%- set readers = ['user_days', 'product_days', 'event_type_days', 'session_parts'] -%}
+    {%- set selected = [] -%}
+    {%- for reader in readers if 'model.' ~ project_name ~ '.' ~ reader in selected_resources -%}
+        {%- do selected.append(reader) -%}
+    {%- endfor -%}
+    {{ return(selected | length == readers | length) }}
+{%- endmacro %}
+
+{% macro forget(relation) -%}
+    {%- if all_absorbed() -%}
+    delete from {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
