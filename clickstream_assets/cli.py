@@ -65,11 +65,10 @@ def run(domain: str, day: datetime | None, first: datetime | None, last: datetim
 
     start, end = _days(day, first, last)
     chosen = domains.domain(domain)
-    settings = Settings.from_environment()
     begun = time.monotonic()
     from clickstream_assets.run import run_domain
 
-    summary = run_domain(settings, chosen, start, end, repairs=not no_repair)
+    summary = run_domain(chosen, start, end, repairs=not no_repair)
     text = f"{domain}: {len(summary.days)} day(s) done in {time.monotonic() - begun:.1f} s"
     if summary.repaired:
         text += f", {len(summary.repaired)} of them repaired ({summary.repaired[0]} … {summary.repaired[-1]})"

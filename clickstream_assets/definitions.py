@@ -1,11 +1,21 @@
-"""The code location: everything below ``defs/``."""
+"""The code location: everything below ``defs/``.
 
-from pathlib import Path
+A module there either has assets at its top level, or a function ``definitions()``. ``dg.load_from_defs_folder`` would
+find them too, but it first imports and describes every component library that is installed: 1.4 of its 2.2 s.
+"""
+
+import importlib
+import pkgutil
 
 import dagster as dg
+
+from clickstream_assets import defs as folder
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """The whole asset graph with its jobs, checks and resources."""
-    return dg.load_from_defs_folder(path_within_project=Path(__file__))
+    names = (info.name for info in pkgutil.walk_packages(folder.__path__, f"{folder.__name__}."))
+    modules = [importlib.import_module(name) for name in names]
+    assets = dg.Definitions(assets=dg.load_assets_from_modules(modules))
+    return dg.Definitions.merge(assets, *(m.definitions() for m in modules if hasattr(m, "definitions")))

@@ -47,7 +47,7 @@ def show(
             platform.landing.write, first=first, last=last, rows_per_day=rows_per_day, faults=True
         )
         click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")
-        run_domain(settings, domain, first, last)
+        run_domain(domain, first, last)
     for title, sql in _SHOWN.items():
         click.secho(f"\n{title}", bold=True)
         table(*platform.warehouse.query(sql))

@@ -4,6 +4,7 @@ Every partitioned asset shares ``DAILY``: assets whose partitions start on diffe
 chunks by a single-run backfill. Helpers that turn partition keys into dates live here too.
 """
 
+import warnings
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,6 +16,9 @@ from clickstream_assets.settings import Settings
 DAILY = dg.DailyPartitionsDefinition(
     start_date=Settings.from_environment().start_date.isoformat(), timezone="UTC", end_offset=2
 )
+
+# The parameter is years old and still labelled beta; the label would be printed once per asset at every start.
+warnings.filterwarnings("ignore", message=r"Parameter `backfill_policy`", category=dg.BetaWarning)
 
 #: a range of days is one run, whatever its length
 SINGLE_RUN = dg.BackfillPolicy.single_run()

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clickstream_assets.settings import Settings
-from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from clickstream_assets.storage.files import Files
     from clickstream_assets.storage.lake import Lake
 
 Progress = Callable[[str], None]
@@ -31,11 +31,14 @@ class Platform:
     @cached_property
     def landing(self) -> Files:
         """Files as other systems delivered them."""
+        from clickstream_assets.storage.files import Files
+
         return Files(self.settings.landing_uri)
 
     @cached_property
     def lake(self) -> Lake:
         """The Iceberg tables."""
+        from clickstream_assets.storage.files import Files
         from clickstream_assets.storage.lake import Lake
 
         self.settings.home.mkdir(parents=True, exist_ok=True)

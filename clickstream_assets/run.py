@@ -6,7 +6,7 @@ The Dagster runs made here are the same as those started in the UI, in the same 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, partial
@@ -16,7 +16,6 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets import layers, partitions, repair
-from clickstream_assets.defs.resources import resources
 from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
@@ -64,7 +63,7 @@ def check_days(settings: Settings, first: date, last: date) -> None:
             )
 
 
-def run_domain(settings: Settings, domain: Domain, first: date, last: date, *, repairs: bool = True) -> Summary:
+def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True) -> Summary:
     """Materialize a domain for the days ``first`` to ``last``: at most one run for raw and one for all below it.
 
     Days further apart than a merged gap need a run each.
@@ -72,13 +71,14 @@ def run_domain(settings: Settings, domain: Domain, first: date, last: date, *, r
     Raises:
         RunFailed: the reason, in one sentence, and what to do.
     """
+    settings = Settings.from_environment()
     check_days(settings, first, last)
     platform = Platform(settings)
     asked = partitions.day_range(first, last)
     with instance(settings) as storage:
         job = _definitions().resolve_job_def(domain.name)
         raw, below = _split(job)
-        execute = partial(_execute, job, storage, resources(settings))
+        execute = partial(_execute, job, storage)
         runs = [execute(raw, first, last)]
         pending = set(repair.pending_days(platform, domain)) if repairs else set()
         for start, end in repair.ranges({*asked, *pending}):
@@ -106,7 +106,6 @@ def _split(job: dg.JobDefinition) -> tuple[list[dg.AssetKey], list[dg.AssetKey]]
 def _execute(
     job: dg.JobDefinition,
     storage: dg.DagsterInstance,
-    resources: Mapping[str, object],
     keys: list[dg.AssetKey],
     first: date,
     last: date,
@@ -114,7 +113,6 @@ def _execute(
     result = job.execute_in_process(
         instance=storage,
         asset_selection=keys,
-        resources=resources,
         run_config={"loggers": {"progress": {}}},
         tags={
             "dagster/asset_partition_range_start": first.isoformat(),

@@ -1,7 +1,8 @@
-"""The registry of tables: one definition from which Iceberg schemas, Spark schemas, views and docs are made.
+"""The registry of tables: one definition from which Arrow, Spark and Iceberg schemas, views and docs are made.
 
-Add a table here first; nothing else in the project spells out column types. Types are Arrow types, limited to those
-that Iceberg, Spark, DuckDB and Redshift agree on: text, 64-bit integers, decimals, dates and UTC microsecond stamps.
+Add a table here first; nothing else in the project spells out column types. Types are those on which Iceberg, Spark,
+DuckDB and Redshift agree: text, 64-bit integers, decimals, dates and UTC microsecond time stamps. They are named by
+their SQL type, so that loading the registry imports no engine.
 """
 
 from __future__ import annotations
@@ -10,25 +11,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyiceberg.schema import Schema
     from pyspark.sql.types import StructType
 
-TEXT = pa.string()
-INTEGER = pa.int64()
-DATE = pa.date32()
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-MONEY = pa.decimal128(12, 2)
+TEXT = "varchar"
+INTEGER = "bigint"
+DATE = "date"
+TIMESTAMP = "timestamptz"
+MONEY = "decimal(12,2)"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, Arrow type and meaning."""
+    """One column: its name, SQL type and meaning."""
 
     name: str
-    type: pa.DataType
+    type: str
     description: str
 
 
@@ -73,45 +73,50 @@ class Table:
     @cached_property
     def arrow(self) -> pa.Schema:
         """Column names and types in their published order; all nullable."""
-        return pa.schema([(column.name, column.type) for column in self.columns])
+        import pyarrow as pa
+
+        types = {
+            TEXT: pa.string(),
+            INTEGER: pa.int64(),
+            DATE: pa.date32(),
+            TIMESTAMP: pa.timestamp("us", tz="UTC"),
+            MONEY: pa.decimal128(12, 2),
+        }
+        return pa.schema([(column.name, types[column.type]) for column in self.columns])
 
     @cached_property
     def spark(self) -> StructType:
         """The same as a Spark schema, for reads that must not depend on what a file happens to contain."""
         from pyspark.sql import types as T
 
-        return T.StructType([T.StructField(c.name, _spark_type(c.type), True) for c in self.columns])
+        types = {
+            TEXT: T.StringType(),
+            INTEGER: T.LongType(),
+            DATE: T.DateType(),
+            TIMESTAMP: T.TimestampType(),
+            MONEY: T.DecimalType(12, 2),
+        }
+        return T.StructType([T.StructField(column.name, types[column.type], True) for column in self.columns])
 
     @cached_property
     def iceberg(self) -> Schema:
         """The same as an Iceberg schema; field ids count from 1 in column order."""
+        from pyiceberg import types as T
         from pyiceberg.schema import Schema
-        from pyiceberg.types import NestedField
 
+        types = {
+            TEXT: T.StringType(),
+            INTEGER: T.LongType(),
+            DATE: T.DateType(),
+            TIMESTAMP: T.TimestamptzType(),
+            MONEY: T.DecimalType(12, 2),
+        }
         return Schema(
             *(
-                NestedField(
-                    field_id=n, name=c.name, field_type=_iceberg_type(c.type), required=False, doc=c.description
-                )
-                for n, c in enumerate(self.columns, start=1)
+                T.NestedField(n, column.name, types[column.type], required=False, doc=column.description)
+                for n, column in enumerate(self.columns, start=1)
             )
         )
-
-
-def _spark_type(kind: pa.DataType):
-    from pyspark.sql import types as T
-
-    if pa.types.is_decimal(kind):
-        return T.DecimalType(kind.precision, kind.scale)
-    return {TEXT: T.StringType(), INTEGER: T.LongType(), DATE: T.DateType(), TIMESTAMP: T.TimestampType()}[kind]
-
-
-def _iceberg_type(kind: pa.DataType):
-    from pyiceberg import types as I
-
-    if pa.types.is_decimal(kind):
-        return I.DecimalType(kind.precision, kind.scale)
-    return {TEXT: I.StringType(), INTEGER: I.LongType(), DATE: I.DateType(), TIMESTAMP: I.TimestamptzType()}[kind]
 
 
 _LINEAGE = (

@@ -12,8 +12,7 @@ from clickstream_assets.platform import Platform
 from clickstream_assets.storage.staged import Account
 
 
-@dg.definitions
-def enhanced() -> dg.Definitions:
+def definitions() -> dg.Definitions:
     """The models of every domain as assets, partitioned like what they are made from."""
     from clickstream_assets import dbt
 

@@ -1,5 +1,7 @@
 """One job per domain: everything from landing to its last table."""
 
+from typing import Any
+
 import dagster as dg
 
 from clickstream_assets import layers
@@ -8,11 +10,15 @@ from clickstream_assets.domains import DOMAINS
 
 _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 
-jobs = [
-    dg.define_asset_job(
+
+def definitions() -> dg.Definitions:
+    """The jobs, named like their domains."""
+    return dg.Definitions(jobs=[_job(name) for name in DOMAINS])
+
+
+def _job(name: str) -> Any:
+    return dg.define_asset_job(
         name,
         selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE)),
         description=f"{name}: raw, cleaned and enhanced for a day or a range of days.",
     )
-    for name in DOMAINS
-]

@@ -36,6 +36,8 @@ _QUOTE, _COMMA, _LF, _CR = b'",\n\r'
 _FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 _RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*(?:\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+# A carriage return that ends the bytes at hand is left: a line feed may follow it.
+_BLANK_LINES = re.compile(rb"(?:\r\n|\n|\r(?!\Z))*+")
 _QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
 
 Positions = npt.NDArray[np.int64]
@@ -95,19 +97,25 @@ class _Blocks:
         self._stream = stream
         self._limits = limits
         self._block_bytes = block_bytes
-        self._rest = stream.read(block_bytes).removeprefix(_BOM)
+        self._rest = b""
         self._line = 1
         self._number = 1
 
     def header(self) -> list[str]:
-        rest = self._rest
-        while end := _LINE_END.match(rest):
-            rest = rest[end.end() :]
-            self._line += 1
-        if not rest:
+        cap = self._limits.record_bytes
+        while len(self._rest) < len(_BOM) and self._read_on():
+            pass
+        self._rest = self._rest.removeprefix(_BOM)
+        while True:
+            self._pass_blank_lines()
+            record = _RECORD.match(self._rest, 0, cap + 1)
+            complete = record is not None and record.end() < len(self._rest)
+            if complete or len(self._rest) > cap or not self._read_on():
+                break
+        if self._rest in (b"", b"\r"):
             raise RejectedFile("the file is empty: it has no header")
-        record = _RECORD.match(rest) or _RECORD.match(rest + b"\n")
-        if record is None or record.end() > self._limits.record_bytes:
+        record = record or _RECORD.match(self._rest + b"\n", 0, cap + 1)
+        if record is None or record.end() > cap:
             raise RejectedFile("the header cannot be read: its quotes do not close, or it is too long")
         text = record.group()
         try:
@@ -116,9 +124,19 @@ class _Blocks:
             raise RejectedFile(f"the header cannot be read: {error}") from error
         if len(names) > self._limits.columns:
             raise RejectedFile(f"the header has {len(names):,} columns; at most {self._limits.columns:,} are read")
-        self._rest = rest[len(text) :]
-        self._line += len(_LINE_END.findall(text))
+        self._rest = self._rest[len(text) :]
+        self._line += _count_line_ends(text)
         return [name.strip() for name in names]
+
+    def _read_on(self) -> bool:
+        chunk = self._stream.read(self._block_bytes)
+        self._rest += chunk
+        return bool(chunk)
+
+    def _pass_blank_lines(self) -> None:
+        blank = _BLANK_LINES.match(self._rest).group()  # type: ignore[union-attr]
+        self._rest = self._rest[len(blank) :]
+        self._line += _count_line_ends(blank)
 
     def records(self, fields: int) -> Iterator[Block]:
         """Blocks of records; a record that spans blocks is carried over whole."""
@@ -144,16 +162,17 @@ class _Blocks:
         if regular is None:
             return self._split_irregular(buffer, fields, last=last)
         ends, newlines, quotes = regular
+        rest = len(buffer) - (int(ends[-1]) if len(ends) else 0)
+        if rest > self._limits.record_bytes or (last and rest):  # a quote that does not close, or a line without end
+            return self._split_irregular(buffer, fields, last=last)
         if not len(ends):
-            return (None, 0) if not last else self._split_irregular(buffer, fields, last=last)
-        if last and ends[-1] != len(buffer):  # a quote that never closes
-            return self._split_irregular(buffer, fields, last=last)
-        if len(buffer) - ends[-1] > self._limits.record_bytes:
-            return self._split_irregular(buffer, fields, last=last)
+            return None, 0
         starts = np.concatenate(([0], ends[:-1]))
+        length = ends - starts
+        if len(quotes) and length.max() > self._limits.record_bytes:
+            return self._split_irregular(buffer, fields, last=last)
         lines = self._line + np.searchsorted(newlines, starts)
         data = np.frombuffer(buffer, dtype=np.uint8)
-        length = ends - starts
         blank = (length == 1) | ((length == 2) & (data[starts] == _CR))
         commas = _outside(np.flatnonzero(data == _COMMA), quotes)
         count = np.searchsorted(commas, ends) - np.searchsorted(commas, starts) + 1
@@ -166,16 +185,18 @@ class _Blocks:
         """Record by record, for quotes that do not pair up and for lone carriage returns.
 
         A line at which no record can start is one broken record, and reading goes on at the next line: an unclosed
-        quote costs its own line, not the rest of the file.
+        quote costs its own line, not the rest of the file. A quoted record longer than the cap is such a line too:
+        whether its quote closes somewhere behind the cap must not matter, nor how much of that is in the buffer.
         """
         at, starts, ends, lines, counts = 0, [], [], [], []
         unreadable: set[int] = set()
-        # A record must fit the cap, so what lies behind it need not be awaited before a line is called broken.
+        cap = self._limits.record_bytes
         settled = len(buffer) if last else len(buffer) - 1
         while at < settled:
-            record = _RECORD.match(buffer, at, min(len(buffer), at + self._limits.record_bytes + 2))
-            complete = record is not None and (last or record.end() <= settled)
-            if not complete and not last and len(buffer) - at <= self._limits.record_bytes + 2:
+            # A record must fit the cap, so what lies behind it need not be awaited before a line is called broken.
+            record = _RECORD.match(buffer, at, min(len(buffer), at + cap + 1))
+            complete = record is not None and record.end() <= min(settled, at + cap)
+            if not complete and not last and len(buffer) - at <= cap:
                 break
             if complete:
                 end, text = record.end(), record.group()
@@ -190,7 +211,7 @@ class _Blocks:
                 ends.append(end)
                 lines.append(self._line)
                 counts.append(_QUOTED.sub(b"", text).count(b",") + 1)
-            self._line += len(_LINE_END.findall(text))
+            self._line += _count_line_ends(text)
             at = end
         arrays = (np.array(values, dtype=np.int64) for values in (starts, ends, lines, counts))
         return self._judge(buffer, *arrays, fields, quoted=True, unreadable=unreadable), at
@@ -238,14 +259,16 @@ class _Blocks:
 
     def _skip_long_line(self) -> Block:
         """Pass over a line longer than a record may be, holding one block of it at a time."""
-        text = _text(self._rest)
-        rest = self._rest
-        while (end := _LINE_END.search(rest)) is None:
-            rest = self._stream.read(self._block_bytes)
-            if not rest:
+        text = rest = self._rest
+        # A carriage return that ends a chunk is looked at again with the next: a line feed may follow it.
+        while (end := _LINE_END.search(rest)) is None or (end.group() == b"\r" and end.end() == len(rest)):
+            chunk = self._stream.read(self._block_bytes)
+            if not chunk:
                 break
+            rest = rest[-1:] + chunk
+            text += chunk if len(text) < PAYLOAD_BYTES else b""
         self._rest = rest[end.end() :] if end else b""
-        broken = Broken(self._number, self._line, "too_long", text)
+        broken = Broken(self._number, self._line, "too_long", _text(_LINE_END.split(text, 1)[0]))
         self._number += 1
         self._line += 1
         none = np.empty(0, dtype=np.int64)
@@ -275,6 +298,10 @@ def _regular_ends(buffer: bytes) -> tuple[Positions, Positions, Positions] | Non
 def _outside(positions: Positions, quotes: Positions) -> Positions:
     """The positions that are not inside quotes."""
     return positions[np.searchsorted(quotes, positions) % 2 == 0] if len(quotes) else positions
+
+
+def _count_line_ends(text: bytes) -> int:
+    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
 def _not_text(buffer: bytes, starts: Positions, ends: Positions) -> list[int]:

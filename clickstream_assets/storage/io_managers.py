@@ -6,12 +6,18 @@ the quarantine and the landing files in step with what they published. No rows p
 
 from __future__ import annotations
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from clickstream_assets import partitions, schemas
 from clickstream_assets.platform import Platform
-from clickstream_assets.storage.lake import Snapshot
-from clickstream_assets.storage.staged import Staged
+
+if TYPE_CHECKING:
+    from clickstream_assets.storage.lake import Snapshot
+    from clickstream_assets.storage.staged import Staged
 
 
 class LakeIOManager(dg.IOManager):

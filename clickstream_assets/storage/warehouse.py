@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -295,7 +294,7 @@ def _select(snapshot: Snapshot) -> str:
     """SQL that reads the snapshot's files; the day is read from the path, so other days' files are not opened."""
     table = snapshot.table
     if not snapshot.files:
-        nulls = ", ".join(f'cast(null as {_duckdb_type(c.type)}) as "{c.name}"' for c in table.columns)
+        nulls = ", ".join(f'cast(null as {c.type}) as "{c.name}"' for c in table.columns)
         return f"select {nulls} where false"
     columns = ", ".join(f'"{c.name}"' for c in table.columns)
     files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in snapshot.uris)
@@ -303,14 +302,3 @@ def _select(snapshot: Snapshot) -> str:
         f"select {columns} from read_parquet([{files}], hive_partitioning = true, "
         f"hive_types = {{'{table.day}': date}})"
     )
-
-
-def _duckdb_type(kind: object) -> str:
-    return {"string": "varchar", "int64": "bigint", "date32[day]": "date"}.get(
-        str(kind), "timestamptz" if "timestamp" in str(kind) else str(kind).replace("decimal128", "decimal")
-    )
-
-
-def command_line() -> str:
-    """The running program, short enough for a message."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:80]

@@ -1,0 +1,109 @@
+"""What the tests share: a home folder of their own, files to land in it, and runs in this process."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clickstream_assets import domains
+from clickstream_assets.platform import Platform
+from clickstream_assets.settings import Settings
+
+HEADER = "UserID,SessionID,Timestamp,EventType,ProductID,Amount,Outcome"
+
+#: columns that say when and by which run, not what; two results are equal when they are so without them
+LINEAGE = {
+    "ingestion_timestamp",
+    "ingested_at",
+    "processed_at",
+    "run_id",
+    "recorded_at",
+    "quarantined_at",
+    "dbt_updated_at",
+    "source_snapshot",
+}
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home folder and what can be done in it."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_environment({"CLICKSTREAM_HOME": str(self.path)})
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(self.settings)
+
+    def landing(self, day: str) -> Path:
+        return self.path / "landing" / "ecommerce" / f"ingestion_date={day}"
+
+    def land(self, day: str, name: str, *records: str, header: str = HEADER) -> Path:
+        """Put a file into landing; gzipped when its name ends in ``.gz``."""
+        folder = self.landing(day)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = "".join(f"{line}\n" for line in (header, *records)).encode()
+        path = folder / name
+        path.write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
+        return path
+
+    def run(self, first: str, last: str | None = None, *, domain: str = "ecommerce", repairs: bool = True) -> Any:
+        from clickstream_assets.run import run_domain
+
+        start, end = date.fromisoformat(first), date.fromisoformat(last or first)
+        return run_domain(domains.domain(domain), start, end, repairs=repairs)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.platform.warehouse.query(sql)[1]
+
+    def one(self, sql: str) -> tuple[Any, ...]:
+        (row,) = self.query(sql)
+        return row
+
+    def table(self, name: str) -> list[tuple[Any, ...]]:
+        """All rows of a relation without its lineage columns, in an order of their own."""
+        columns, rows = self.platform.warehouse.query(f"select * from {name}")
+        keep = [index for index, column in enumerate(columns) if column not in LINEAGE]
+        return sorted((tuple(row[index] for index in keep) for row in rows), key=repr)
+
+    def ledger(self, asset: str, day: str) -> tuple[int, ...]:
+        """rows_in, rows_out, rejected, duplicate, late, filtered of a partition."""
+        return self.one(
+            "select rows_in, rows_out, rejected, duplicate, late, filtered from ops.row_ledger "
+            f"where asset = '{asset}' and partition_date = '{day}'"
+        )
+
+    def relations(self) -> Sequence[str]:
+        """Every table and view of the warehouse."""
+        return [
+            name
+            for (name,) in self.query(
+                "select table_schema || '.' || table_name from information_schema.tables order by 1"
+            )
+        ]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A fresh home folder that this process's runs use."""
+    return use_home(tmp_path / "home", monkeypatch)
+
+
+def use_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Point the environment at a home folder; nothing of the caller's settings remains."""
+    for name in (
+        "CLICKSTREAM_ENVIRONMENT CLICKSTREAM_LANDING_URI CLICKSTREAM_LAKE_URI CLICKSTREAM_CATALOG "
+        "CLICKSTREAM_WAREHOUSE CLICKSTREAM_MAX_REJECTED_SHARE SPARK_REMOTE DAGSTER_HOME"
+    ).split():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLICKSTREAM_HOME", str(path))
+    return Home(path)

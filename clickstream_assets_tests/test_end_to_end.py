@@ -1,0 +1,270 @@
+"""The e-commerce domain from landing files to answers, run as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter, defaultdict
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from clickstream_assets.generate import generator
+from clickstream_assets.run import RunFailed
+from clickstream_assets_tests.conftest import Home
+
+RAW, CLEANED, EVENTS = "ecommerce_raw.events_raw", "ecommerce.events_cleaned", "ecommerce.events"
+
+
+def test_planted_faults_are_what_ledger_and_quarantine_show(home: Home) -> None:
+    made = generator("ecommerce")(
+        home.platform.landing.write, first=date(2024, 3, 1), last=date(2024, 3, 3), rows_per_day=1500, faults=True
+    )
+    home.run("2024-03-01", "2024-03-03")
+
+    files = made.faults["rejected_file"]
+    row_rules = {rule for rule in made.faults if rule not in ("duplicate_file",)}
+    assert dict(home.query("select rule, count(*) from ops.quarantine group by rule")) == {
+        rule: made.faults[rule] for rule in row_rules
+    }
+    unread = made.faults["ragged"] + made.faults["bad_encoding"]
+    raw_in, raw_out, raw_rejected = home.one(
+        f"select sum(rows_in), sum(rows_out), sum(rejected) from ops.row_ledger where asset = '{RAW}'"
+    )
+    assert (raw_in, raw_out, raw_rejected) == (made.rows + files, made.rows - unread, unread + files)
+    assert home.one(f"select sum(rows_in), sum(rows_out) from ops.row_ledger where asset = '{CLEANED}'") == (
+        raw_out,
+        4500,
+    )
+    assert home.one(f"select sum(rows_in), sum(rows_out) from ops.row_ledger where asset = '{EVENTS}'") == (4500, 4500)
+    assert home.query("select * from ops.row_ledger where rows_in <> rows_out + rejected + duplicate + late + filtered") == []
+    assert dict(home.query("select status, count(*) from ops.landing_files group by status")) == {
+        "loaded": len(made.paths) - files - made.faults["duplicate_file"],
+        "rejected_file": files,
+        "duplicate_file": made.faults["duplicate_file"],
+    }
+    assert home.query(
+        "select asset, partition_date from ops.row_ledger l where rejected <> (select count(*) from ops.quarantine q "
+        "where q.asset = l.asset and q.partition_date = l.partition_date)"
+    ) == []
+
+
+def test_every_answer_equals_plain_python_over_the_landing_files(home: Home) -> None:
+    generator("ecommerce")(
+        home.platform.landing.write, first=date(2024, 3, 1), last=date(2024, 3, 4), rows_per_day=800, seed=3
+    )
+    home.run("2024-03-01", "2024-03-04")
+    events = _read_landing(home.path / "landing")
+    want = _answers(events)
+
+    assert len(events) == 3200
+    assert home.table("ecommerce.users") == want["users"]
+    assert home.table("ecommerce.sessions") == want["sessions"]
+    assert home.table("ecommerce.products") == want["products"]
+    assert home.table("ecommerce.event_types") == want["event_types"]
+    assert home.query('select * from ecommerce.time order by date') == want["time"]
+    assert home.query("select * from ecommerce.top_products order by rank") == want["top_products"]
+    assert home.query("select * from ecommerce.daily_active_users order by event_date") == want["daily_active_users"]
+    assert home.one("select * from ecommerce.conversion_funnel") == pytest.approx(want["conversion_funnel"])
+    assert _near(home.table("ecommerce.user_segments"), want["user_segments"])
+    assert home.one("select * from ecommerce.revenue_metrics") == want["revenue_metrics"]
+    assert home.table("ecommerce.weekday_weekend") == want["weekday_weekend"]
+    journeys = "select user_id, step, event_type, product_id, amount, event_timestamp from ecommerce.user_journeys"
+    assert [row[:3] for row in home.query(f"{journeys} order by user_id, step")] == want["user_journeys"]
+
+
+def test_running_a_day_again_changes_nothing(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,", ",1,2024-03-01 10:00:00,page_view,,,")
+    home.run("2024-03-01")
+    before = {name: home.table(name) for name in home.relations()}
+    home.run("2024-03-01")
+    assert {name: home.table(name) for name in home.relations()} == before
+
+
+def test_a_replaced_file_also_clears_the_dates_that_it_no_longer_has(home: Home) -> None:
+    home.land("2024-03-02", "a.csv", "1,1,2024-03-01 23:00:00,purchase,p1,5,", "2,1,2024-03-02 10:00:00,page_view,,,")
+    home.run("2024-03-02")
+    assert home.query("select event_date, users from ecommerce.daily_active_users order by 1") == [
+        (date(2024, 3, 1), 1),
+        (date(2024, 3, 2), 1),
+    ]
+    home.land("2024-03-02", "a.csv", "2,1,2024-03-02 10:00:00,page_view,,,")
+    home.run("2024-03-02")
+    assert home.query("select event_date, users from ecommerce.daily_active_users") == [(date(2024, 3, 2), 1)]
+    assert home.query("select product_id from ecommerce.products") == []
+    assert home.one("select total_revenue from ecommerce.revenue_metrics")[0] in (None, 0)
+
+
+def test_a_day_with_nothing_landed_is_an_empty_partition(home: Home) -> None:
+    home.run("2024-03-01", "2024-03-02")
+    for asset in (RAW, CLEANED, EVENTS):
+        assert home.ledger(asset, "2024-03-01") == (0, 0, 0, 0, 0, 0)
+    assert home.query("select * from ecommerce.events") == []
+    assert home.query("select * from spectrum_ecommerce.events_raw where ingestion_date >= '2024-01-01'") == []
+
+
+def test_a_file_that_landing_no_longer_has_keeps_its_rows(home: Home) -> None:
+    kept = home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,page_view,,,", "1,1,broken")
+    home.run("2024-03-01")
+    kept.unlink()
+    home.land("2024-03-01", "b.csv", "2,1,2024-03-01 11:00:00,page_view,,,")
+    home.run("2024-03-01")
+    assert home.ledger(RAW, "2024-03-01") == (3, 2, 1, 0, 0, 0)
+    assert home.query("select user_id from ecommerce.events order by 1") == [("1",), ("2",)]
+
+
+def test_the_same_content_counts_once_whichever_day_runs_first(home: Home) -> None:
+    record = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
+    home.land("2024-03-05", "copy.csv", record)
+    home.run("2024-03-05")
+    assert home.ledger(EVENTS, "2024-03-05") == (1, 1, 0, 0, 0, 0)
+    home.land("2024-03-01", "original.csv", record)
+    summary = home.run("2024-03-01")
+    assert summary.repaired == [date(2024, 3, 5)]
+    assert home.ledger(EVENTS, "2024-03-01") == (1, 1, 0, 0, 0, 0)
+    assert home.ledger(EVENTS, "2024-03-05") == (0, 0, 0, 0, 0, 0)
+    assert home.query("select path, status from ops.landing_files order by path") == [
+        ("ecommerce/ingestion_date=2024-03-01/original.csv", "loaded"),
+        ("ecommerce/ingestion_date=2024-03-05/copy.csv", "duplicate_file"),
+    ]
+    assert home.one("select total_revenue from ecommerce.revenue_metrics") == (Decimal("5.00"),)
+
+
+def test_a_guard_that_fails_publishes_nothing(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,page_view,,,")
+    home.run("2024-03-01")
+    before = {name: home.table(name) for name in home.relations()}
+    home.land("2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 900, *["1,1,2024-03-01 10:00:00,page_view,,,"] * 300)
+    with pytest.raises(RunFailed, match=r"ecommerce\.events_cleaned was not published: rejected_share: .*75%|.*0\.75"):
+        home.run("2024-03-01")
+    after = {name: home.table(name) for name in home.relations()}
+    unchanged = [name for name in before if name.startswith("ecommerce.")]
+    assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
+
+
+def test_identical_rows_are_distinct_events_with_ids_that_stay(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", *["1,1,2024-03-01 10:00:00,page_view,,,"] * 3)
+    home.run("2024-03-01")
+    ids = home.query("select event_id from ecommerce.events order by 1")
+    assert len(set(ids)) == 3
+    home.run("2024-03-01")
+    assert home.query("select event_id from ecommerce.events order by 1") == ids
+
+
+def _read_landing(root: Path) -> list[dict[str, str]]:
+    events = []
+    for path in sorted(root.rglob("*.csv*")):
+        opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
+        with opened as stream:
+            events += csv.DictReader(stream)
+    return events
+
+
+def _answers(rows: list[dict[str, str]]) -> dict[str, object]:
+    """The answers as anybody would work them out, event by event."""
+    events = []
+    for row in rows:
+        stamp = datetime.fromisoformat(row["Timestamp"] + "+00:00")
+        amount = Decimal(row["Amount"]) if row["Amount"] else None
+        events.append((row["UserID"], row["SessionID"], stamp, row["EventType"], row["ProductID"] or None, amount))
+    by_user, by_session, by_day = defaultdict(list), defaultdict(list), defaultdict(list)
+    for event in events:
+        by_user[event[0]].append(event)
+        by_session[event[:2]].append(event)
+        by_day[event[2].date()].append(event)
+
+    def of(kind: str, some: list) -> list:
+        return [event for event in some if event[3] == kind]
+
+    products = sorted({event[4] for event in events if event[4]})
+    views, carts, bought = (
+        Counter(event[4] for event in of(kind, events)) for kind in ("product_view", "add_to_cart", "purchase")
+    )
+    revenue = Counter()
+    for event in of("purchase", events):
+        revenue[event[4]] += event[5]
+    ranked = sorted(products, key=lambda product: (-views[product], product))
+    viewed = {user for user, some in by_user.items() if of("product_view", some)}
+    added = {user for user, some in by_user.items() if of("add_to_cart", some)}
+    purchased = {user for user, some in by_user.items() if of("purchase", some)}
+    in_order_added, in_order_purchased = set(), set()
+    for user, some in by_user.items():
+        chains = [
+            (a[2], [p for p in of("purchase", some) if p[2] >= a[2]])
+            for a in of("add_to_cart", some)
+            if any(v[2] <= a[2] for v in of("product_view", some))
+        ]
+        if chains:
+            in_order_added.add(user)
+        if any(later for _, later in chains):
+            in_order_purchased.add(user)
+    counts = [len(viewed), len(added), len(purchased)]
+    ordered = [len(viewed), len(in_order_added), len(in_order_purchased)]
+
+    def rates(a: int, b: int, c: int) -> list[float]:
+        return [b / a, c / b, c / a]
+
+    segments = defaultdict(list)
+    for some in by_user.values():
+        n = len(some)
+        name = "High Activity" if n >= 20 else "Medium Activity" if n >= 5 else "Low Activity" if n >= 2 else "One-time Visitors"
+        segments[name].append((n, len(of("purchase", some)), sum((e[5] for e in of("purchase", some)), Decimal(0))))
+    orders = of("purchase", events)
+    total = sum((e[5] for e in orders), Decimal(0))
+    kinds = defaultdict(list)
+    for event in events:
+        kinds["Weekend" if event[2].isoweekday() > 5 else "Weekday"].append(event)
+    weekly = []
+    for kind, some in kinds.items():
+        users = len({e[0] for e in some})
+        spent = sum((e[5] for e in of("purchase", some)), Decimal(0))
+        weekly.append((kind, users, len(some), len(some) / users, len(of("purchase", some)), spent, float(spent) / users))
+    return {
+        "users": sorted(
+            ((u, min(e[2] for e in s).date(), max(e[2] for e in s).date(), len(s)) for u, s in by_user.items()), key=repr
+        ),
+        "sessions": sorted(
+            (
+                (*k, (a := min(e[2] for e in s)), (b := max(e[2] for e in s)), len(s), (b - a).total_seconds())
+                for k, s in by_session.items()
+            ),
+            key=repr,
+        ),
+        "products": sorted(((p,) for p in products), key=repr),
+        "event_types": sorted(((kind,) for kind in {e[3] for e in events}), key=repr),
+        "time": [
+            (int(f"{d:%Y%m%d}"), d, d.year, d.month, d.day, d.isoweekday(), d.isoweekday() > 5) for d in sorted(by_day)
+        ],
+        "top_products": [
+            (p, views[p], carts[p], bought[p], Decimal(revenue[p]).quantize(Decimal("0.01")), n)
+            for n, p in enumerate(ranked, start=1)
+        ],
+        "conversion_funnel": (*counts, *rates(*counts), *ordered, *rates(*ordered)),
+        "daily_active_users": [
+            (d, "Weekend" if d.isoweekday() > 5 else "Weekday", u := len({e[0] for e in s}), len(s), len(s) / u)
+            for d, s in sorted(by_day.items())
+        ],
+        "user_segments": [
+            (n, len(s), *(float(sum(x[i] for x in s)) / len(s) for i in range(3))) for n, s in segments.items()
+        ],
+        "revenue_metrics": (
+            len(purchased),
+            sum(1 for s in by_user.values() if len(of("purchase", s)) >= 2),
+            total,
+            float(total) / len(purchased),
+            float(total) / len(orders),
+        ),
+        "weekday_weekend": sorted(weekly, key=repr),
+        "user_journeys": [
+            (user, step, None)[:2] + (event[3],)
+            for user in sorted(purchased)
+            for step, event in enumerate(sorted(by_user[user], key=lambda e: e[2]), start=1)
+        ],
+    }
+
+
+def _near(found: list[tuple], wanted: list[tuple]) -> bool:
+    by_name = {row[0]: row[1:] for row in wanted}
+    return {row[0] for row in found} == set(by_name) and all(row[1:] == pytest.approx(by_name[row[0]]) for row in found)
