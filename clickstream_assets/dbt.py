@@ -86,7 +86,6 @@ def build(
     while (event := events.get()) is not None:
         if event.info.name not in ("LogModelResult", "LogTestResult"):
             continue
-        context.log.info(event.info.msg)
         message = DbtCoreCliEventMessage(raw_event=msg_to_dict(event), event_history_metadata={})
         yield from message.to_default_asset_events(
             manifest=parsed, dagster_dbt_translator=Translator(), context=context, target_path=settings.dbt_state

@@ -52,6 +52,8 @@ class _StepLines(logging.Handler):
             self._status.stop()
         else:
             self._step.take(event)
+            if event.event_type_value == "ASSET_MATERIALIZATION":
+                self._status.update(f"[bold]{_name(step)}[/bold]  {event.asset_key.to_user_string()} ({self._step})")
 
 
 class _Step:

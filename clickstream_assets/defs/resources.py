@@ -5,7 +5,7 @@ import dagster as dg
 from clickstream_assets.platform import Platform
 from clickstream_assets.progress import progress_logger
 from clickstream_assets.settings import Settings
-from clickstream_assets.storage.io_managers import LakeIOManager, WarehouseIOManager
+from clickstream_assets.storage.io_managers import LakeIOManager, NothingIOManager, WarehouseIOManager
 
 
 @dg.resource(description="Landing, lake, warehouse and engine of the current settings, opened when first used.")
@@ -36,7 +36,7 @@ def definitions() -> dg.Definitions:
     """
     Settings.from_environment()
     return dg.Definitions(
-        resources={"platform": platform, "lake": lake, "warehouse": warehouse},
+        resources={"platform": platform, "lake": lake, "warehouse": warehouse, "io_manager": NothingIOManager()},
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
     )

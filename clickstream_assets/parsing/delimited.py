@@ -28,7 +28,9 @@ BLOCK_BYTES = 8 * 1024 * 1024
 #: how much of a broken record goes to quarantine as text
 PAYLOAD_BYTES = 64 * 1024
 
-_BOM = b"\xef\xbb\xbf"
+#: UTF-8's byte order mark: at the start of a file it is not text
+BOM = b"\xef\xbb\xbf"
+
 _QUOTE, _COMMA, _LF, _CR = b'",\n\r'
 
 # One record with its line end. Lone carriage returns end a line too, as they do for Arrow and for Python.
@@ -103,9 +105,9 @@ class _Blocks:
 
     def header(self) -> list[str]:
         cap = self._limits.record_bytes
-        while len(self._rest) < len(_BOM) and self._read_on():
+        while len(self._rest) < len(BOM) and self._read_on():
             pass
-        self._rest = self._rest.removeprefix(_BOM)
+        self._rest = self._rest.removeprefix(BOM)
         while True:
             self._pass_blank_lines()
             record = _RECORD.match(self._rest, 0, cap + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import zlib
 from collections import Counter, defaultdict
@@ -103,7 +104,7 @@ class LandingLoader:
                 first = stream.read(_READ_BYTES)
                 if b"\0" in first:
                     raise RejectedFile("it is binary, not text: it has NUL bytes")
-                header = delimited.read(_Prefix(first), self._limits).header
+                header = delimited.read(_Prefix(first, stream), self._limits).header
                 _columns(header, self.required)
                 while stream.read(_READ_BYTES):
                     pass
@@ -130,7 +131,7 @@ class LandingLoader:
         landing_files: list[LandingFile] = []
         rules: Counter[str] = Counter()
         for day in sorted(inspected):
-            writer = _DayWriter(self.table, self._lake, day, run_id, longest=self._limits.record_bytes)
+            writer = _DayWriter(self.table, self._lake, day, run_id)
             standing = [f for f in known.values() if f.partition_date == day]
             present = {f.info.path for f in inspected[day]}
             gone = [_still_owns(f, owners) for f in standing if f.path not in present]
@@ -208,9 +209,8 @@ def _touched(
 class _DayWriter:
     """Writes one day's rows and rejects, and counts what it was given."""
 
-    def __init__(self, table: Table, lake: Lake, day: date, run_id: str, *, longest: int):
+    def __init__(self, table: Table, lake: Lake, day: date, run_id: str):
         self.found = 0
-        self._block_bytes = 2 * longest + 2  # Arrow's reader wants every record inside two of its blocks
         self.rules: Counter[str] = Counter()
         self._table = table
         self._lake = lake
@@ -221,6 +221,7 @@ class _DayWriter:
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
         self._pending: list[pa.Table] = []
+        self._pending_rows = 0
         self._rejects: list[dict[str, object]] = []
         self._carried_rejects: list[pa.Table] = []
 
@@ -273,9 +274,12 @@ class _DayWriter:
 
     def _parse(self, block: delimited.Block, path: str, content_hash: str, columns: _Columns) -> pa.Table:
         names = [f"c{n}" for n in range(columns.count)]
+        # Arrow drops a byte order mark that its input starts with; here it is text of the first field.
+        good = delimited.BOM + block.good if block.good.startswith(delimited.BOM) else block.good
         parsed = pacsv.read_csv(
-            pa.BufferReader(block.good),
-            read_options=pacsv.ReadOptions(column_names=names, block_size=self._block_bytes),
+            pa.BufferReader(good),
+            # All in one: of a quoted CR LF that falls on the edge of two of its blocks, Arrow loses the LF.
+            read_options=pacsv.ReadOptions(column_names=names, block_size=len(good)),
             parse_options=pacsv.ParseOptions(newlines_in_values=block.quoted),
             convert_options=pacsv.ConvertOptions(
                 column_types={name: pa.string() for name in names}, strings_can_be_null=False
@@ -301,12 +305,12 @@ class _DayWriter:
 
     def _append(self, rows: pa.Table) -> None:
         self._pending.append(rows.cast(_written(self._table)))
-        if sum(table.num_rows for table in self._pending) >= _ROW_GROUP:
+        self._pending_rows += rows.num_rows
+        if self._pending_rows >= _ROW_GROUP:
             self._flush()
 
     def _flush(self) -> None:
-        rows = sum(table.num_rows for table in self._pending)
-        if not rows:
+        if not self._pending_rows:
             return
         if self._writer is None:
             self._sink = self._lake.files.create(self._path)
@@ -314,8 +318,8 @@ class _DayWriter:
                 self._sink, _written(self._table), compression="snappy", store_schema=False
             )
         self._writer.write_table(pa.concat_tables(self._pending), row_group_size=_ROW_GROUP)
-        self._rows += rows
-        self._pending = []
+        self._rows += self._pending_rows
+        self._pending, self._pending_rows = [], 0
 
     def _reject(self, path: str, line: int | None, rule: str, payload: str) -> None:
         self.rules[rule] += 1
@@ -378,7 +382,10 @@ def _columns(header: Sequence[str], required: Sequence[str]) -> _Columns:
     unknown: dict[str, int] = {}
     for index, name in enumerate(header):
         if index not in taken:
-            unknown[name if name and name not in unknown else f"{name or 'column'}_{index + 1}"] = index
+            key = name or f"column_{index + 1}"
+            while key in unknown:
+                key += f"_{index + 1}"
+            unknown[key] = index
     return _Columns(len(header), known, unknown)
 
 
@@ -412,12 +419,15 @@ class _Hashed:
 
 
 class _Prefix:
-    """The first bytes of a file as a stream, to read its header."""
+    """A stream of which the first bytes were read already, from its beginning."""
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, rest: BinaryIO):
         self._content = content
+        self._rest = rest
 
     def read(self, size: int) -> bytes:
+        if not self._content:
+            return self._rest.read(size)
         head, self._content = self._content[:size], self._content[size:]
         return head
 
@@ -479,4 +489,4 @@ class _Counted:
 
 def blocks_of(content: bytes, limits: Limits, block_bytes: int) -> Iterator[delimited.Block]:
     """The blocks of a file given as bytes; for tests and tools."""
-    yield from delimited.read(_Prefix(content), limits, block_bytes=block_bytes).blocks
+    yield from delimited.read(io.BytesIO(content), limits, block_bytes=block_bytes).blocks

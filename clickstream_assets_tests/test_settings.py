@@ -1,0 +1,40 @@
+"""Settings: defaults, and one sentence for each mistake."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from clickstream_assets.errors import SettingsError
+from clickstream_assets.settings import Settings
+
+
+def test_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_environment({})
+    assert settings.home == tmp_path / ".clickstream"
+    assert settings.landing_uri == str(tmp_path / ".clickstream" / "landing")
+    assert settings.start_date == date(2024, 1, 1)
+    assert settings.rejected_share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CLICKSTREAM_ENVIRONMENT", "staging", "CLICKSTREAM_ENVIRONMENT is 'staging'"),
+        ("CLICKSTREAM_WAREHOUSE", "oracle", "CLICKSTREAM_WAREHOUSE is 'oracle'"),
+        ("CLICKSTREAM_CATALOG", "hive", "CLICKSTREAM_CATALOG is 'hive'"),
+        ("CLICKSTREAM_LANDING_URI", "s3://bucket/prefix", "this version supports folders"),
+        ("CLICKSTREAM_START_DATE", "01.01.2024", "write it as YYYY-MM-DD"),
+        ("CLICKSTREAM_MAX_REJECTED_SHARE", "50%", "give a number"),
+        ("CLICKSTREAM_MAX_REJECTED_SHARE", "1.5", "between 0 and 1"),
+        ("SPARK_REMOTE", "localhost:15002", "sc://host:15002"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_variable(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as caught:
+        Settings.from_environment({name: value})
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
