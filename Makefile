@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-dev ## Formatter, linter, types and SQL lint; changes n
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy clickstream_assets
-	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests/ecommerce
 
 format: $(VENV)/.installed-dev ## Format the Python code and mend what the linter can
 	$(BIN)/ruff format .

@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,16 +48,7 @@ def manifest() -> Path:
     return MANIFEST
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a dbt call ended: the models and tests that failed, with dbt's message."""
-
-    failed: Sequence[str]
-
-
-def build(
-    context: dg.AssetExecutionContext, settings: Settings, *, domain: str, whole: bool
-) -> Iterator[Any]:
+def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str, whole: bool) -> Iterator[Any]:
     """Run the models and tests of a domain, or those of its models that the run selected.
 
     The caller holds the warehouse; dbt opens and closes it.
@@ -82,13 +72,12 @@ def build(
 
     worker = threading.Thread(target=run, name="dbt")
     worker.start()
-    parsed = MANIFEST
     while (event := events.get()) is not None:
         if event.info.name not in ("LogModelResult", "LogTestResult"):
             continue
         message = DbtCoreCliEventMessage(raw_event=msg_to_dict(event), event_history_metadata={})
         yield from message.to_default_asset_events(
-            manifest=parsed, dagster_dbt_translator=Translator(), context=context, target_path=settings.dbt_state
+            manifest=MANIFEST, dagster_dbt_translator=Translator(), context=context, target_path=settings.dbt_state
         )
     worker.join()
     _raise_for(results)
@@ -131,6 +120,14 @@ def _raise_for(results: Sequence[dbtRunnerResult]) -> None:
     result = results[0]
     if result.exception is not None:
         raise dg.Failure(f"dbt failed: {result.exception}") from result.exception
-    failed = [f"{r.node.name}: {r.message}" for r in result.result.results if r.status in ("error", "fail")]
+    outcomes = getattr(result.result, "results", ())
+    failed = [_described(o.node, o.message) for o in outcomes if o.status in ("error", "fail", "runtime error")]
     if failed:
         raise dg.Failure("dbt: " + "; ".join(failed), allow_retries=False)
+
+
+def _described(node: Any, message: str | None) -> str:
+    """What failed, on which model, and where its SQL is."""
+    model = (getattr(node, "attached_node", None) or "").rpartition(".")[2]
+    where = f" on {model}" if model else ""
+    return f"{node.resource_type} {node.name}{where}: {message} ({node.compiled_path or node.original_file_path})"

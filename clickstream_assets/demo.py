@@ -42,7 +42,9 @@ def show(
     """Generate, run and print; everything lands below the home folder and can be queried afterwards."""
     platform = Platform(settings)
     for domain in DOMAINS.values():
-        click.secho(f"\n{domain.name}: {first} to {last}, {rows_per_day:,} good records a day and some faults", bold=True)
+        click.secho(
+            f"\n{domain.name}: {first} to {last}, {rows_per_day:,} good records a day and some faults", bold=True
+        )
         made = generator(domain.name)(
             platform.landing.write, first=first, last=last, rows_per_day=rows_per_day, faults=True
         )

@@ -17,7 +17,6 @@ class RejectedFile(ClickstreamError):
     """A landing file cannot be read as a whole (cut short, binary, a required column missing)."""
 
 
-
 class PublishError(ClickstreamError):
     """Staged files do not match the table they are for; nothing was published."""
 

@@ -14,12 +14,16 @@ import dagster as dg
 from rich.markup import escape
 
 
-@dg.logger(description="One line per finished step, and a moving line for the step at work.")
-def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """A logger for runs started from the command line."""
+def _logger(_: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("clickstream.progress", level=logging.DEBUG)
     logger.addHandler(_StepLines())
     return logger
+
+
+#: for runs started from the command line
+progress_logger = dg.LoggerDefinition(
+    _logger, description="One line per finished step, and a moving line for the step at work."
+)
 
 
 class _StepLines(logging.Handler):
@@ -86,5 +90,5 @@ class _Step:
         return ", ".join(parts)
 
 
-def _name(step: str) -> str:
-    return step.replace("__", ".")
+def _name(step: str | None) -> str:
+    return (step or "").replace("__", ".")

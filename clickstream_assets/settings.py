@@ -132,9 +132,7 @@ def _date(env: Mapping[str, str], name: str, default: str) -> date:
         raise SettingsError(f"{name} is {value!r}: write it as YYYY-MM-DD.") from None
 
 
-def _number(
-    env: Mapping[str, str], name: str, default: float, *, least: float, most: float = float("inf")
-) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, *, least: float, most: float = float("inf")) -> float:
     value = env.get(name)
     if not value:
         return default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -100,10 +101,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def use_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Point the environment at a home folder; nothing of the caller's settings remains."""
-    for name in (
-        "CLICKSTREAM_ENVIRONMENT CLICKSTREAM_LANDING_URI CLICKSTREAM_LAKE_URI CLICKSTREAM_CATALOG "
-        "CLICKSTREAM_WAREHOUSE CLICKSTREAM_MAX_REJECTED_SHARE SPARK_REMOTE DAGSTER_HOME"
-    ).split():
+    ours = [name for name in os.environ if name.startswith("CLICKSTREAM_")]
+    for name in (*ours, "SPARK_REMOTE", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLICKSTREAM_HOME", str(path))
     return Home(path)

@@ -64,7 +64,9 @@ def test_every_partitioned_asset_shares_the_days_and_runs_a_range_at_once(graph)
 
 
 def test_every_asset_says_its_grain(graph) -> None:
-    silent = [key for key in graph.executable_asset_keys if not re.search(r"\brow", graph.get(key).description or "", re.I)]
+    silent = [
+        key for key in graph.executable_asset_keys if not re.search(r"\brow", graph.get(key).description or "", re.I)
+    ]
     assert silent == []
 
 
@@ -81,7 +83,12 @@ def test_nothing_is_pickled_between_steps() -> None:
     """Every IO manager is one of ours; Dagster's default, which pickles, is replaced."""
     resources = defs().get_repository_def().get_top_level_resources()
     assert set(resources) == {"platform", "lake", "warehouse", "io_manager"}
-    used = {out.io_manager_key for node in defs().resolve_asset_graph().assets_defs if node.is_executable for out in node.op.output_defs}
+    used = {
+        out.io_manager_key
+        for node in defs().resolve_asset_graph().assets_defs
+        if node.is_executable
+        for out in node.op.output_defs
+    }
     assert used <= set(resources)
     with pytest.raises(TypeError, match="stage them"):
         dg.materialize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ def test_ranges_cover_every_day_once_and_stay_apart(days: set[date]) -> None:
     ranges = repair.ranges(days)
     assert all(sum(first <= day <= last for first, last in ranges) == 1 for day in days)
     assert all(first in days and last in days for first, last in ranges)
-    assert all(b[0] - a[1] > timedelta(8) for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(b[0] - a[1] > timedelta(8) for a, b in pairwise(ranges))
 
 
 def test_a_day_is_pending_from_the_change_of_its_raw_rows_until_it_is_cleaned_again(home: Home) -> None:

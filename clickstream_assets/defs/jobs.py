@@ -7,7 +7,6 @@ import dagster as dg
 from clickstream_assets import layers
 from clickstream_assets.domains import DOMAINS
 
-
 _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 
 

@@ -43,7 +43,9 @@ class Generator(Protocol):
         seed: int = 0,
         faults: bool = False,
         progress: Callable[[date], None] | None = None,
-    ) -> Generated: ...
+    ) -> Generated:
+        """Write the files through `write`; the same arguments write the same bytes."""
+        ...
 
 
 def generator(domain: str) -> Generator:

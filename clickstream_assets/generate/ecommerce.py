@@ -58,6 +58,7 @@ class Shop:
 
     @classmethod
     def of(cls, seed: int, rows_per_day: int) -> "Shop":
+        """The shop of a seed; its population grows with the rows."""
         rng = np.random.default_rng([seed, 0])
         products = [f"prod_{number}" for number in rng.permutation(np.arange(1001, 10_000))]
         cents = np.clip(rng.lognormal(8.2, 0.9, len(products)), 300, 50_000).astype(np.int64)

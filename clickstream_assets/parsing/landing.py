@@ -71,9 +71,7 @@ class LandingLoader:
         self._lake = lake
         self._limits = limits
 
-    def stage(
-        self, days: Sequence[date], known: Iterable[LandingFile], *, run_id: str, progress: Progress
-    ) -> Staged:
+    def stage(self, days: Sequence[date], known: Iterable[LandingFile], *, run_id: str, progress: Progress) -> Staged:
         """Read the files of ``days`` and stage their rows, rejects and accounts.
 
         ``known``: the domain's rows of ``ops.landing_files``. When a file of these days takes over from, or makes way
@@ -93,7 +91,7 @@ class LandingLoader:
 
     def _files(self, day: date) -> list[FileInfo]:
         names = (".csv", ".csv.gz")
-        return [f for f in self._landing.list(self.folder.format(day=day)) if f.path.lower().endswith(names)]
+        return [f for f in self._landing.files(self.folder.format(day=day)) if f.path.lower().endswith(names)]
 
     def _inspect(self, info: FileInfo, day: date) -> _Inspected:
         digest = hashlib.sha256()
@@ -147,9 +145,7 @@ class LandingLoader:
             rules.update(writer.rules)
             rows_out, rejected = count_by_day(written)[day], count_by_day(rejects)[day]
             accounts.append(Account(day, writer.found, rows_out, rejected=rejected))
-        return Staged(
-            self.table, sorted(inspected), files, quarantine, accounts, run_id, landing_files, dict(rules)
-        )
+        return Staged(self.table, sorted(inspected), files, quarantine, accounts, run_id, landing_files, dict(rules))
 
     def _write_file(
         self, file: _Inspected, owners: dict[str, tuple[date, str]], writer: _DayWriter, run_id: str
@@ -168,9 +164,7 @@ class LandingLoader:
         return replace(entry, rows=rows)
 
 
-def _owners(
-    inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]
-) -> dict[str, tuple[date, str]]:
+def _owners(inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> dict[str, tuple[date, str]]:
     """For each content, the (day, path) that stands for it: the smallest of those that can be read."""
     present = {file.info.path for files in inspected.values() for file in files}
     candidates: dict[str, list[tuple[date, str]]] = defaultdict(list)
@@ -314,9 +308,7 @@ class _DayWriter:
             return
         if self._writer is None:
             self._sink = self._lake.files.create(self._path)
-            self._writer = pq.ParquetWriter(
-                self._sink, _written(self._table), compression="snappy", store_schema=False
-            )
+            self._writer = pq.ParquetWriter(self._sink, _written(self._table), compression="snappy", store_schema=False)
         self._writer.write_table(pa.concat_tables(self._pending), row_group_size=_ROW_GROUP)
         self._rows += self._pending_rows
         self._pending, self._pending_rows = [], 0

@@ -51,7 +51,7 @@ class Files:
         """The inverse of ``uri``."""
         return uri.removeprefix(self.root + "/")
 
-    def list(self, prefix: str) -> list[FileInfo]:
+    def files(self, prefix: str) -> list[FileInfo]:
         """All files below a prefix, sorted by path; none when the prefix does not exist.
 
         Names that start with ``.`` or ``_`` are files that some writer has not finished, and are left out.

@@ -6,8 +6,6 @@ the quarantine and the landing files in step with what they published. No rows p
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import dagster as dg

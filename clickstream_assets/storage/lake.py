@@ -10,9 +10,9 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,7 +89,7 @@ class Lake:
         adopted = []
         for folder in self.files.folders(staging):
             day = date.fromisoformat(folder.partition("=")[2])
-            for info in self.files.list(f"{staging}/{folder}"):
+            for info in self.files.files(f"{staging}/{folder}"):
                 path = self.new_path(table, day)
                 self.files.move(info.path, path)
                 adopted.append(StagedFile(path, self._footer(path).num_rows, day))
@@ -99,9 +99,9 @@ class Lake:
     def snapshot(self, table: Table, days: Iterable[date] | None = None) -> Snapshot:
         """The current snapshot's files, of all days or of the given ones."""
         iceberg = self._load(table)
-        if iceberg is None or iceberg.current_snapshot() is None:
+        current = iceberg.current_snapshot() if iceberg is not None else None
+        if iceberg is None or current is None:
             return Snapshot(table, None, ())
-        current = iceberg.current_snapshot()
         wanted = None if days is None else set(days)
         position = len(table.partition) - 1
         found = []
@@ -110,7 +110,8 @@ class Lake:
                 day = _day(entry.data_file.partition[position])
                 if wanted is None or day in wanted:
                     file = entry.data_file
-                    found.append(SnapshotFile(file.file_path, file.record_count, day, entry.snapshot_id))
+                    added = entry.snapshot_id or current.snapshot_id
+                    found.append(SnapshotFile(file.file_path, file.record_count, day, added))
         return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
 
     def publish(self, staged: Staged) -> Snapshot:
@@ -127,10 +128,10 @@ class Lake:
         """
         self._verify(staged.table, staged.files, staged.days)
         self._verify(QUARANTINE, staged.quarantine, staged.days)
-        from pyiceberg.expressions import And, EqualTo
+        from pyiceberg.expressions import And
 
         properties = {"clickstream.run-id": staged.run_id}
-        of_asset = And(EqualTo("asset", staged.table.name), _on_days(QUARANTINE, staged.days))
+        of_asset = And(_is_in("asset", [staged.table.name]), _on_days(QUARANTINE, staged.days))
         self._replace(QUARANTINE, of_asset, staged.quarantine, properties)
         self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, properties)
         return self.snapshot(staged.table, staged.days)
@@ -169,7 +170,8 @@ class Lake:
             return []
         with self.files.open_random(files[0].path) as source:
             batch = next(pq.ParquetFile(source).iter_batches(batch_size=rows))
-        return batch.to_pylist()
+        rows_of_batch: list[dict[str, object]] = batch.to_pylist()
+        return rows_of_batch
 
     def _folder(self, table: Table) -> str:
         return table.lake.replace(".", "/")
@@ -234,7 +236,9 @@ class Lake:
         """Footers must match the registry: a file without its partition column would read as null for ever."""
         for file in files:
             if file.day not in set(days):
-                raise PublishError(f"{table.name}: staged {file.path} is of {file.day}, which this run did not ask for.")
+                raise PublishError(
+                    f"{table.name}: staged {file.path} is of {file.day}, which this run did not ask for."
+                )
             footer = self._footer(file.path)
             schema = footer.schema.to_arrow_schema()
             found = [(f.name, _plain(f.type)) for f in schema]
@@ -262,10 +266,17 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _on_days(table: Table, days: Iterable[date]) -> BooleanExpression:
-    from pyiceberg.expressions import In
+    return _is_in(table.day, [day.isoformat() for day in days])
 
-    return In(table.day, {day.isoformat() for day in days})
+
+def _is_in(column: str, values: Sequence[str]) -> BooleanExpression:
+    from pyiceberg import expressions
+
+    membership: Any = expressions.In  # its signature is for parsed filters, not for names and plain values
+    expression: BooleanExpression = membership(column, set(values))
+    return expression
 
 
 def _day(value: object) -> date:
-    return value if isinstance(value, date) else date.fromordinal(date(1970, 1, 1).toordinal() + int(value))
+    """A day from partition metadata, where dates may be days since 1970."""
+    return value if isinstance(value, date) else date(1970, 1, 1) + timedelta(days=int(str(value)))

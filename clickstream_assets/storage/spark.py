@@ -74,7 +74,8 @@ def stage(
     split = transform(rows)
     files = _write(lake, target, split.accepted.select(*target.arrow.names))
     rows_in = sum(file.rows for file in source.files)
-    quarantine, rules = [], Counter()
+    quarantine: list[StagedFile] = []
+    rules: Counter[str] = Counter()
     if sum(file.rows for file in files) != rows_in:
         rejected = split.rejected.withColumns({"asset": F.lit(target.name), "run_id": F.lit(run_id)})
         quarantine = _write(lake, QUARANTINE, rejected.select(*QUARANTINE.arrow.names))

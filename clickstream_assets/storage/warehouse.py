@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clickstream_assets.errors import QueryRefused, WarehouseBusy
-from clickstream_assets.schemas import Table
 from clickstream_assets.storage.staged import Account, LandingFile
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ _STATUS = {
                sum(rows_out) as rows_out, sum(rejected) as rejected, sum(duplicate) as duplicate,
                max(recorded_at)::timestamp(0)::varchar || ' UTC' as last_run,
                date_diff('hour', max(recorded_at), now()) as hours_ago
-        from ops.row_ledger group by asset order by contains(asset, '_raw.') desc, contains(asset, '_cleaned') desc, asset""",
+        from ops.row_ledger group by asset
+        order by contains(asset, '_raw.') desc, contains(asset, '_cleaned') desc, asset""",
     "Newest ledger rows": """
         select asset, partition_date, rows_in, rows_out, rejected, duplicate, late, filtered
         from ops.row_ledger
@@ -166,7 +166,9 @@ class Warehouse:
                     result = connection.execute(statement)
                 return [column[0] for column in result.description], result.fetchall()
             except duckdb.Error as error:
-                raise QueryRefused(f"The query failed: {error}") from error
+                # the lines that point into the SQL are left out: a terminal shows the SQL just above
+                message = " ".join(str(error).partition("\n\nLINE")[0].split())
+                raise QueryRefused(f"The query failed: {message}") from error
 
     def status(self) -> Iterator[tuple[str, list[str], list[tuple[Any, ...]]]]:
         """Title, column names and rows of each part of a status report."""
@@ -299,6 +301,5 @@ def _select(snapshot: Snapshot) -> str:
     columns = ", ".join(f'"{c.name}"' for c in table.columns)
     files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in snapshot.uris)
     return (
-        f"select {columns} from read_parquet([{files}], hive_partitioning = true, "
-        f"hive_types = {{'{table.day}': date}})"
+        f"select {columns} from read_parquet([{files}], hive_partitioning = true, hive_types = {{'{table.day}': date}})"
     )

@@ -15,12 +15,16 @@ from pyspark.sql import functions as F
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
+# What Unicode calls White_Space. Java's \s is ASCII, Rust's is not, so the characters are spelled out.
+_BLANKS = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+
 # [0-9] and not \d, which in Sail's regular expressions takes the digits of all scripts.
 _TIMESTAMP = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?$"
 )
-_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
+# Sign, digits with or without a point, and an exponent of one or two digits.
+_NUMBER = r"^([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?$"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def first_broken(rules: Sequence[Rule]) -> Column:
 
 def text(column: str) -> Column:
     """A text column without surrounding white space; null where nothing is left."""
-    trimmed = F.regexp_replace(F.col(column), r"^\s+|\s+$", "")
+    trimmed = F.btrim(F.col(column), F.lit(_BLANKS))
     return F.when(F.length(trimmed) > 0, trimmed)
 
 
@@ -49,14 +53,29 @@ def missing(column: str) -> Column:
 
 
 def timestamp(column: str) -> Column:
-    """``YYYY-MM-DD[T ]HH:MM:SS[.f][Z|±hh:mm]`` as UTC microseconds, naive meaning UTC; null for anything else."""
+    """``YYYY-MM-DD[T ]HH:MM:SS[.f][Z|±hh:mm]`` as UTC microseconds, naive meaning UTC; null for anything else.
+
+    Digits after the sixth of a fraction are cut off. The UTC year must be 1 to 9999: Python, Iceberg's readers and
+    Redshift know no other.
+    """
     value = text(column)
-    return F.when(value.rlike(_TIMESTAMP), value.try_cast("timestamp"))
+    time = F.when(value.rlike(_TIMESTAMP), value.try_cast("timestamp"))
+    return F.when(F.year(time).between(1, 9999), time)
 
 
 def money(column: str) -> Column:
-    """A number that is not negative as decimal(12,2), rounded half up; null for anything else."""
+    """A number that is not negative as decimal(12,2), rounded half up; null for anything else.
+
+    Exact at any length: the point is moved in the text and the text cut after the third decimal, on which alone half
+    up depends. Casts to a wide decimal round twice, and Sail's take no exponent.
+    """
     value = text(column)
-    negative = value.rlike("^-.*[1-9]")
-    exact = F.when(value.rlike(_NUMBER) & ~negative, F.abs(value.try_cast("decimal(38,14)")))
-    return F.round(exact, 2).try_cast("decimal(12,2)")
+    sign, digits, exponent = (F.regexp_extract(value, _NUMBER, group) for group in (1, 2, 3))
+    whole = F.substring_index(digits, ".", 1)
+    shift = F.coalesce(exponent.try_cast("int"), F.lit(0))
+    padded = F.concat(F.lit("0" * 99), whole, F.regexp_extract(digits, r"\.([0-9]*)", 1), F.lit("0" * 102))
+    point = F.length(whole) + shift + 99
+    units = F.ltrim(F.substring(padded, F.lit(1), point), F.lit("0"))
+    exact = F.concat(F.lit("0"), units, F.lit("."), F.substring(padded, point + 1, F.lit(3)))
+    fits = value.rlike(_NUMBER) & (F.length(units) <= 10) & ~((sign == "-") & digits.rlike("[1-9]"))
+    return F.round(F.when(fits, exact.try_cast("decimal(13,3)")), 2).try_cast("decimal(12,2)")

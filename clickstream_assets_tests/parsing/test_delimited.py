@@ -1,5 +1,6 @@
-"""Finding CSV records, judged by Python's csv module and by a reader that goes byte by byte and holds the whole file."""
+"""Finding CSV records, judged by Python's csv module and by a reader that goes byte by byte."""
 
+import contextlib
 import csv
 import io
 import random
@@ -164,7 +165,7 @@ hostile = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
 small_caps = st.sampled_from([4, 8, 20, 1000]).map(lambda size: Limits(record_bytes=size))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(body=hostile, limits=small_caps, block_bytes=st.integers(1, 50))
 @example(body=b"aaaaaaaaaaaaaaa\r\na,b\n", limits=Limits(record_bytes=8), block_bytes=4)
 @example(body=b'a,"' + b"b\n" * 9 + b'"\na,b\n', limits=Limits(record_bytes=8), block_bytes=1000)
@@ -193,14 +194,12 @@ def test_header_and_records_are_the_same_for_any_block_size(content, limits, blo
     assert outcome(block_bytes) == outcome(WHOLE)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=200))
 def test_arbitrary_bytes_are_read_or_rejected_and_nothing_else(content):
     for limits in (LIMITS, Limits(record_bytes=16, columns=3)):
-        try:
+        with contextlib.suppress(RejectedFile):
             records(content, limits)
-        except RejectedFile as error:
-            assert str(error)
 
 
 # --- valid files ---
@@ -236,7 +235,7 @@ def valid_files(draw: st.DrawFn) -> tuple[bytes, int]:
     return (BOM if draw(st.booleans()) else b"") + content.encode(), columns
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(file=valid_files(), block_bytes=st.integers(1, 60))
 def test_a_valid_file_has_the_rows_and_lines_that_pythons_csv_module_finds(file, block_bytes):
     content, columns = file
@@ -253,8 +252,17 @@ def test_a_valid_file_has_the_rows_and_lines_that_pythons_csv_module_finds(file,
 
 
 def test_a_large_file_is_read_alike_in_blocks_of_many_sizes():
-    rng = random.Random(7)  # noqa: S311
-    lines = [b'1,"two\r\nlines",3\r\n', b"1,2,3\n", b"1,2\n", b"\n", b'1,"open,3\n', b"1,\xff,3\n", b'"1","","3"\n', b"4,5,6\r"]
+    rng = random.Random(7)
+    lines = [
+        b'1,"two\r\nlines",3\r\n',
+        b"1,2,3\n",
+        b"1,2\n",
+        b"\n",
+        b'1,"open,3\n',
+        b"1,\xff,3\n",
+        b'"1","","3"\n',
+        b"4,5,6\r",
+    ]
     content = b"a,b,c\n" + b"".join(rng.choices(lines, weights=[5, 90, 1, 1, 0.2, 1, 5, 0.2], k=20_000))
     whole = records(content)
     assert {record.rule for record in whole} == {None, "ragged", "bad_quoting", "bad_encoding"}
@@ -375,7 +383,9 @@ def test_a_line_longer_than_a_record_may_be_costs_itself(where, end):
     for size in (1, 7, 64, 100, 301, 302, 303, 304, 305, 306, 307, WHOLE):
         for last in (end, b""):
             found = shown(end.join([b"a,b", *lines]) + last, limits=Limits(record_bytes=64), block_bytes=size)
-            assert [(line, rule) for line, rule, _ in found] == [(n + 2, "too_long" if n == where else None) for n in range(3)]
+            assert [(line, rule) for line, rule, _ in found] == [
+                (n + 2, "too_long" if n == where else None) for n in range(3)
+            ]
             assert found[where][2] == "x" * 300
 
 

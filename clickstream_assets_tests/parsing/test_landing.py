@@ -134,9 +134,18 @@ def problem(shop: Shop, content: bytes, name: str = "x.csv") -> str:
     assert staged.rejected_by_rule == {"rejected_file": 1}
     assert shop.rows() == []
     (reject,) = shop.rejects()
-    assert (reject["rule"], reject["source_line"], reject["source_file"]) == ("rejected_file", None, shop.path(ONE, name))
+    assert (reject["rule"], reject["source_line"], reject["source_file"]) == (
+        "rejected_file",
+        None,
+        shop.path(ONE, name),
+    )
     (file,) = shop.known.values()
-    assert (file.status, file.rows, file.size, file.content_hash) == (REJECTED, 1, len(content), sha256(content).hexdigest())
+    assert (file.status, file.rows, file.size, file.content_hash) == (
+        REJECTED,
+        1,
+        len(content),
+        sha256(content).hexdigest(),
+    )
     return json.loads(reject["payload"])["error"]
 
 
@@ -172,16 +181,16 @@ def test_a_byte_order_mark_that_starts_a_record_is_text(shop):
 
 def test_quoted_line_ends_are_kept_wherever_they_fall(tmp_path):
     """Arrow's reader loses the LF of a quoted CR LF between two of its blocks: at any of these places in turn."""
-    shop = Shop(tmp_path, Limits(record_bytes=60))
+    shop = Shop(tmp_path, Limits(record_bytes=80))
     values = ["x" * (n % 3) + "\r\n" * 20 for n in range(200)]
     rows, _ = loaded(shop, HEADER + b"".join(f'"{value}",,,,,,\n'.encode() for value in values))
     assert [row["UserID"] for row in rows] == values
 
 
 def test_quoted_line_ends_are_kept_in_a_large_file(shop):
-    value = "\r\n" * 25_000
-    rows, _ = loaded(shop, HEADER + b"".join(f'{n},,,,,,"{value}"\n'.encode() for n in range(200)))
-    assert {row["Outcome"] for row in rows} == {value}
+    values = ["x" * (n % 2) + "\r\n" * 25_000 for n in range(200)]
+    rows, _ = loaded(shop, HEADER + b"".join(f'"{value}",,,,,,\n'.encode() for value in values))
+    assert [len(row["UserID"]) for row in rows] == [len(value) for value in values]
 
 
 def test_identical_records_are_all_kept(shop):
@@ -302,7 +311,19 @@ def test_all_members_of_a_compressed_file_are_read(shop):
         (b"", "empty"),
         (ZIPPED + ZIPPED[:100], "cut short"),
     ],
-    ids="half no-trailer one-byte five-bytes checksum length garbage middle plain empty second-member".split(),
+    ids=[
+        "half",
+        "no-trailer",
+        "one-byte",
+        "five-bytes",
+        "checksum",
+        "length",
+        "garbage",
+        "middle",
+        "plain",
+        "empty",
+        "second-member",
+    ],
 )
 def test_a_damaged_compressed_file_is_rejected_whole(shop, content, why):
     assert why in problem(shop, content, "x.csv.gz")
@@ -317,7 +338,11 @@ def test_a_file_over_the_size_cap_is_rejected(tmp_path):
 
 def test_a_bomb_is_rejected_and_takes_little_memory(shop):
     zipper = zlib.compressobj(9, wbits=31)
-    bomb = zipper.compress(csv_of("u")) + b"".join(zipper.compress(bytes([10]) * 1_000_000) for _ in range(200)) + zipper.flush()
+    bomb = (
+        zipper.compress(csv_of("u"))
+        + b"".join(zipper.compress(bytes([10]) * 1_000_000) for _ in range(200))
+        + zipper.flush()
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "more than 200 times its size" in problem(shop, bomb, "x.csv.gz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
@@ -345,6 +370,7 @@ def test_other_and_unfinished_files_are_left_alone(shop):
 
 # --- accounts ---
 
+
 def faulty(day: date) -> dict[str, tuple[bytes, int, dict[str, int]]]:
     """Files with their rows and what is rejected; other content each day."""
     mine = f"day {day}".encode()
@@ -364,7 +390,9 @@ def faulty(day: date) -> dict[str, tuple[bytes, int, dict[str, int]]]:
     }
 
 
-@pytest.mark.parametrize("names", [[name] for name in faulty(ONE)] + [list(faulty(ONE))], ids=lambda n: "+".join(n)[:12])
+@pytest.mark.parametrize(
+    "names", [[name] for name in faulty(ONE)] + [list(faulty(ONE))], ids=lambda n: "+".join(n)[:12]
+)
 def test_every_fault_is_accounted_for(tmp_path, names):
     shop = Shop(tmp_path, Limits(record_bytes=1000))
     days = (ONE, TWO, THREE) if len(names) > 1 else (ONE,)
@@ -385,7 +413,9 @@ def test_every_fault_is_accounted_for(tmp_path, names):
 
 def test_many_blank_lines_between_records_are_passed_over(tmp_path):
     shop = Shop(tmp_path, Limits(record_bytes=100))
-    rows, rejects = loaded(shop, HEADER + b"a,,,,,,\n" + b"\n" * 5000 + b'"b",,,,,,\r\n' + b"\r\n" * 5000 + b"c,,,,,,\n")
+    rows, rejects = loaded(
+        shop, HEADER + b"a,,,,,,\n" + b"\n" * 5000 + b'"b",,,,,,\r\n' + b"\r\n" * 5000 + b"c,,,,,,\n"
+    )
     assert [(row["UserID"], row["source_line"]) for row in rows] == [("a", 2), ("b", 5003), ("c", 10_004)]
     assert rejects == []
 
@@ -400,7 +430,7 @@ lines = st.one_of(
 files = st.lists(lines, max_size=5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(day=st.lists(st.tuples(files, st.booleans()), max_size=4), end=st.sampled_from(["\n", "\r\n", "\r"]))
 def test_rows_and_accounts_are_those_of_a_recount(day, end):
     with tempfile.TemporaryDirectory() as folder:
@@ -611,7 +641,7 @@ steps = st.one_of(
 
 @pytest.mark.parametrize("publish", [False, True], ids=["statuses", "published"])
 def test_whatever_happens_each_content_is_loaded_once_from_its_first_place(publish):
-    @settings(max_examples=12 if publish else 300, deadline=None)
+    @settings(max_examples=8 if publish else 120, deadline=None)
     @given(happened=st.lists(steps, max_size=14), order=st.permutations([ONE, TWO, THREE]))
     def run(happened: list, order: list[date]) -> None:
         with tempfile.TemporaryDirectory() as folder:

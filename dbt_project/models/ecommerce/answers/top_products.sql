@@ -25,5 +25,5 @@ select
     add_to_cart_count,
     purchase_count,
     revenue,
-    row_number() over (order by view_count desc, product_id) as rank
+    row_number() over (order by view_count desc, product_id asc) as rank
 from totals

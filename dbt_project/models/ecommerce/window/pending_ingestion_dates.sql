@@ -17,9 +17,10 @@ run_window as (
 select run_window.ingestion_date
 from run_window
 {% if is_incremental() %}
-where not exists (
-    select 1
-    from {{ this }} as known
-    where known.ingestion_date = run_window.ingestion_date
-)
+where
+    not exists (
+        select 1
+        from {{ this }} as known
+        where known.ingestion_date = run_window.ingestion_date
+    )
 {% endif %}

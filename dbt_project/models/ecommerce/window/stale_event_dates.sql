@@ -43,9 +43,10 @@ unique_dates as (
 select unique_dates.event_date
 from unique_dates
 {% if is_incremental() %}
-where not exists (
-    select 1
-    from {{ this }} as known
-    where known.event_date = unique_dates.event_date
-)
+where
+    not exists (
+        select 1
+        from {{ this }} as known
+        where known.event_date = unique_dates.event_date
+    )
 {% endif %}

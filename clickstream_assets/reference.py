@@ -1,0 +1,89 @@
+"""``docs/reference.md``, made from the code: tables, rules and settings are written down once.
+
+Run ``make docs`` after a change; a test compares the file with what this module would write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from clickstream_assets import schemas, settings
+from clickstream_assets.parsing import delimited, landing
+from clickstream_assets.transforms import ecommerce
+
+PATH = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+
+
+def markdown() -> str:
+    """The whole page."""
+    return "\n".join(
+        [
+            "# Reference",
+            "Made from the code by `make docs`.",
+            "",
+            "## Why a row is rejected",
+            "Each rejected row is in `ops.quarantine` under the first rule that it broke. While files are read:",
+            "",
+            *_table(("rule", "a record or file is rejected when"), (delimited.RULES | landing.RULES).items()),
+            "",
+            "While e-commerce events are cleaned, tried in this order:",
+            "",
+            *_table(("rule", "a row is rejected when"), ((rule.name, rule.description) for rule in ecommerce.RULES)),
+            "",
+            "## Tables of the lake",
+            "dbt's models are described beside their SQL, in `dbt_project/models`, and in the Dagster UI.",
+            *(line for table in schemas.TABLES for line in _described(table)),
+            "",
+            "## Settings",
+            "Environment variables; each has a default, and a wrong value is refused in one sentence.",
+            "",
+            *_table(("variable", "default"), _settings()),
+            "",
+        ]
+    )
+
+
+def _described(table: schemas.Table) -> Iterable[str]:
+    names = [f"`{name}`" for name in (table.lake, table.warehouse, table.external) if name]
+    yield from ("", f"### {table.name}", table.description, "")
+    yield f"Names: {', '.join(dict.fromkeys(names))}. Partitioned by {' and '.join(table.partition)}."
+    yield ""
+    yield from _table(("column", "type", "meaning"), ((c.name, c.type, c.description) for c in table.columns))
+
+
+def _settings() -> Iterable[tuple[str, str]]:
+    source = Path(settings.__file__).read_text()
+    defaults = settings.Settings.from_environment({})
+    values = {
+        "CLICKSTREAM_ENVIRONMENT": defaults.environment,
+        "CLICKSTREAM_CATALOG": "sql",
+        "CLICKSTREAM_WAREHOUSE": "duckdb",
+        "CLICKSTREAM_HOME": ".clickstream",
+        "CLICKSTREAM_LANDING_URI": "the folder `landing` in the home folder",
+        "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder",
+        "CLICKSTREAM_START_DATE": defaults.start_date.isoformat(),
+        "SPARK_REMOTE": "unset: Sail, inside the process",
+        "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
+        "CLICKSTREAM_LOCK_TIMEOUT_SECONDS": f"{defaults.lock_timeout:g}",
+        "CLICKSTREAM_MAX_FILE_BYTES": f"{defaults.limits.file_bytes:,} (after decompression)",
+        "CLICKSTREAM_MAX_COMPRESSION_RATIO": f"{defaults.limits.compression_ratio}",
+        "CLICKSTREAM_MAX_RECORD_BYTES": f"{defaults.limits.record_bytes:,}",
+        "CLICKSTREAM_MAX_COLUMNS": f"{defaults.limits.columns:,}",
+    }
+    read = set(re.findall(r'"(CLICKSTREAM_[A-Z_]+|SPARK_REMOTE)"', source)) - {"CLICKSTREAM_DBT_DUCKDB_PATH"}
+    if read != set(values):
+        raise AssertionError(f"settings and their descriptions differ: {sorted(read ^ set(values))}")
+    return values.items()
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head)]
+    lines += [[f"`{first}`", *rest] for first, *rest in rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+if __name__ == "__main__":
+    PATH.parent.mkdir(exist_ok=True)
+    PATH.write_text(markdown())

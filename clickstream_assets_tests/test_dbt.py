@@ -1,0 +1,95 @@
+"""The dbt project: unit tests, both targets, one start per run, tests as asset checks, and the window protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from clickstream_assets import dbt
+from clickstream_assets.definitions import defs
+from clickstream_assets.run import RunFailed
+from clickstream_assets_tests.conftest import Home
+
+
+def run_dbt(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
+    flags = ["--project-dir", str(dbt.PROJECT), "--profiles-dir", str(dbt.PROJECT), "--no-use-colors"]
+    flags += ["--target-path", str(home.path / "target"), "--log-path", str(home.path / "logs")]
+    environment = {**os.environ, **home.settings.dbt_environment()}
+    command = [Path(sys.executable).with_name("dbt"), *arguments, *flags]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_unit_tests_give_rows_in_and_rows_out_for_each_answer(home: Home) -> None:
+    home.run("2024-03-01")  # unit tests take column types from the relations
+    done = run_dbt(home, "test", "--select", "test_type:unit")
+    assert done.returncode == 0, done.stdout
+    assert "ERROR=0" in done.stdout
+    manifest = json.loads((home.path / "target" / "manifest.json").read_text())
+    tested = {node["model"] for node in manifest["unit_tests"].values()}
+    answers = {
+        "top_products", "conversion_funnel", "daily_active_users", "user_segments", "revenue_metrics",
+        "user_journeys", "weekday_weekend", "users", "sessions", "products", "event_types", "time",
+    }  # fmt: skip
+    assert answers <= tested
+
+
+def test_the_models_parse_for_redshift(home: Home) -> None:
+    done = run_dbt(home, "parse", "--target", "redshift", "--warn-error")
+    assert done.returncode == 0, done.stdout
+
+
+def test_dbt_tests_are_blocking_asset_checks() -> None:
+    graph = defs().resolve_asset_graph()
+    of_dbt = [key for key in graph.asset_check_keys if key.asset_key.path[-1] not in ("events_raw", "events_cleaned")]
+    assert len(of_dbt) >= 30
+    assert {key.asset_key.path[0] for key in of_dbt} == {"ecommerce"}
+
+
+def test_a_failing_dbt_test_fails_the_run_and_names_itself(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
+    home.run("2024-03-01")
+    with home.platform.warehouse.connect("spoil an aggregate of another date") as connection:
+        connection.execute("update ecommerce.user_days set product_views = 7")
+    home.land("2024-03-02", "a.csv", "1,1,2024-03-02 10:00:00,page_view,,,")
+    with pytest.raises(RunFailed, match=r"dbt: .*test \w+ on user_totals: .*target.*\.sql|dbt: .*test \w+.*\.sql"):
+        home.run("2024-03-02")
+
+
+def test_a_run_recomputes_only_the_dates_that_its_rows_touch(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
+    home.land("2024-03-02", "a.csv", "1,2,2024-03-02 10:00:00,product_view,p1,,")
+    home.run("2024-03-01", "2024-03-02")
+    with home.platform.warehouse.connect("mark both dates") as connection:
+        connection.execute("update ecommerce.user_days set first_view_at = timestamptz '2020-01-01 00:00:00+00'")
+    home.run("2024-03-02")
+    assert home.query("select event_date, year(first_view_at) from ecommerce.user_days order by 1") == [
+        (date(2024, 3, 1), 2020),
+        (date(2024, 3, 2), 2024),
+    ]
+    assert home.query("select * from ecommerce.stale_event_dates") == []
+
+
+def test_the_warehouse_is_free_when_dbt_has_ended(home: Home) -> None:
+    home.run("2024-03-01")
+    program = f"import duckdb; duckdb.connect({str(home.settings.warehouse_path)!r}).execute('select 1')"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_edited_model_is_parsed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    copy = tmp_path / "project"
+    shutil.copytree(dbt.PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    monkeypatch.setattr(dbt, "PROJECT", copy)
+    monkeypatch.setattr(dbt, "MANIFEST", copy / "target" / "manifest.json")
+    first = dbt.manifest().stat().st_mtime_ns
+    assert dbt.manifest().stat().st_mtime_ns == first
+    model = copy / "models" / "ecommerce" / "staging" / "events.sql"
+    os.utime(model, ns=(first + 10**9, first + 10**9))
+    assert dbt.manifest().stat().st_mtime_ns > first
