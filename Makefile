@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 DEMO_FROM ?= 2024-03-01
 DEMO_TO ?= 2024-03-14
 
-.PHONY: help demo test dev lint format clean
+.PHONY: help demo test dev lint format docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed-dev ## Formatter, linter, types and SQL lint; changes n
 format: $(VENV)/.installed-dev ## Format the Python code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed ## Write docs/reference.md anew from the code
+	$(BIN)/python -m clickstream_assets.reference
 
 clean: ## Remove what demo and tests made, but not .venv
 	rm -rf .clickstream dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache

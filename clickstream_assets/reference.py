@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clickstream_assets import schemas, settings
-from clickstream_assets.parsing import delimited, landing
+from clickstream_assets.parsing import delimited, rows
 from clickstream_assets.transforms import ecommerce
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
@@ -26,7 +26,7 @@ def markdown() -> str:
             "## Why a row is rejected",
             "Each rejected row is in `ops.quarantine` under the first rule that it broke. While files are read:",
             "",
-            *_table(("rule", "a record or file is rejected when"), (delimited.RULES | landing.RULES).items()),
+            *_table(("rule", "a record or file is rejected when"), (delimited.RULES | rows.RULES).items()),
             "",
             "While e-commerce events are cleaned, tried in this order:",
             "",
@@ -78,9 +78,9 @@ def _settings() -> Iterable[tuple[str, str]]:
     return values.items()
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
     lines = [head, ["---"] * len(head)]
-    lines += [[f"`{first}`", *rest] for first, *rest in rows]
+    lines += [[f"`{first}`", *rest] for first, *rest in body]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 

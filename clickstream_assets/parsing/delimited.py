@@ -15,12 +15,12 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from clickstream_assets.errors import RejectedFile
+from clickstream_assets.parsing.content import Readable
 from clickstream_assets.settings import Limits
 
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -41,6 +41,14 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 # A carriage return that ends the bytes at hand is left: a line feed may follow it.
 _BLANK_LINES = re.compile(rb"(?:\r\n|\n|\r(?!\Z))*+")
 _QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
+
+#: why a record is not readable, for the reference page
+RULES = {
+    "ragged": "It has more or fewer fields than the header.",
+    "bad_encoding": "It is not UTF-8, or has a NUL byte.",
+    "bad_quoting": "Its quotes do not pair up; the next line is read as a record again.",
+    "too_long": "It is longer than CLICKSTREAM_MAX_RECORD_BYTES.",
+}
 
 Positions = npt.NDArray[np.int64]
 
@@ -83,7 +91,7 @@ class Reader:
     blocks: Iterator[Block]
 
 
-def read(stream: BinaryIO, limits: Limits, *, block_bytes: int = BLOCK_BYTES) -> Reader:
+def read(stream: Readable, limits: Limits, *, block_bytes: int = BLOCK_BYTES) -> Reader:
     """Read a file's header and prepare to stream its records. Blank lines are not records.
 
     Raises:
@@ -94,8 +102,18 @@ def read(stream: BinaryIO, limits: Limits, *, block_bytes: int = BLOCK_BYTES) ->
     return Reader(header, blocks.records(len(header)))
 
 
+@dataclass(frozen=True)
+class _Found:
+    """Records in a buffer: where each starts and ends, its physical line, and how many fields it has."""
+
+    starts: Positions
+    ends: Positions
+    lines: Positions
+    fields: Positions
+
+
 class _Blocks:
-    def __init__(self, stream: BinaryIO, limits: Limits, block_bytes: int):
+    def __init__(self, stream: Readable, limits: Limits, block_bytes: int):
         self._stream = stream
         self._limits = limits
         self._block_bytes = block_bytes
@@ -136,7 +154,8 @@ class _Blocks:
         return bool(chunk)
 
     def _pass_blank_lines(self) -> None:
-        blank = _BLANK_LINES.match(self._rest).group()  # type: ignore[union-attr]
+        match = _BLANK_LINES.match(self._rest)
+        blank = match.group() if match else b""
         self._rest = self._rest[len(blank) :]
         self._line += _count_line_ends(blank)
 
@@ -180,7 +199,8 @@ class _Blocks:
         count = np.searchsorted(commas, ends) - np.searchsorted(commas, starts) + 1
         self._line += len(newlines[newlines < ends[-1]])
         keep = ~blank
-        block = self._judge(buffer, starts[keep], ends[keep], lines[keep], count[keep], fields, quoted=len(quotes) > 0)
+        found = _Found(starts[keep], ends[keep], lines[keep], count[keep])
+        block = self._judge(buffer, found, fields, quoted=len(quotes) > 0)
         return block, int(ends[-1])
 
     def _split_irregular(self, buffer: bytes, fields: int, *, last: bool) -> tuple[Block | None, int]:
@@ -190,17 +210,22 @@ class _Blocks:
         quote costs its own line, not the rest of the file. A quoted record longer than the cap is such a line too:
         whether its quote closes somewhere behind the cap must not matter, nor how much of that is in the buffer.
         """
-        at, starts, ends, lines, counts = 0, [], [], [], []
+        at = 0
+        starts: list[int] = []
+        ends: list[int] = []
+        lines: list[int] = []
+        counts: list[int] = []
         unreadable: set[int] = set()
         cap = self._limits.record_bytes
         settled = len(buffer) if last else len(buffer) - 1
         while at < settled:
             # A record must fit the cap, so what lies behind it need not be awaited before a line is called broken.
             record = _RECORD.match(buffer, at, min(len(buffer), at + cap + 1))
-            complete = record is not None and record.end() <= min(settled, at + cap)
-            if not complete and not last and len(buffer) - at <= cap:
+            if record is not None and record.end() > min(settled, at + cap):
+                record = None
+            if record is None and not last and len(buffer) - at <= cap:
                 break
-            if complete:
+            if record is not None:
                 end, text = record.end(), record.group()
             else:
                 line_end = _LINE_END.search(buffer, at)
@@ -215,29 +240,27 @@ class _Blocks:
                 counts.append(_QUOTED.sub(b"", text).count(b",") + 1)
             self._line += _count_line_ends(text)
             at = end
-        arrays = (np.array(values, dtype=np.int64) for values in (starts, ends, lines, counts))
-        return self._judge(buffer, *arrays, fields, quoted=True, unreadable=unreadable), at
+        found = _Found(*(np.array(values, dtype=np.int64) for values in (starts, ends, lines, counts)))
+        return self._judge(buffer, found, fields, quoted=True, unreadable=unreadable), at
 
     def _judge(
         self,
         buffer: bytes,
-        starts: Positions,
-        ends: Positions,
-        lines: Positions,
-        counts: Positions,
+        found: _Found,
         fields: int,
         *,
         quoted: bool,
         unreadable: frozenset[int] | set[int] = frozenset(),
     ) -> Block:
         """Set broken records aside and join the others."""
+        starts, ends, lines = found.starts, found.ends, found.lines
         numbers = self._number + np.arange(len(starts))
         self._number += len(starts)
         rules: dict[int, str] = {}
-        for index in np.flatnonzero(counts != fields):
+        for index in np.flatnonzero(found.fields != fields):
             rules[int(index)] = "ragged"
-        for index in _not_text(buffer, starts, ends):
-            rules[index] = "bad_encoding"
+        for position in _not_text(buffer, starts, ends):
+            rules[position] = "bad_encoding"
         if unreadable:
             for index in np.flatnonzero(np.isin(starts, list(unreadable))):
                 rules[int(index)] = "bad_quoting"

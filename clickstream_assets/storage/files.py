@@ -54,13 +54,13 @@ class Files:
     def files(self, prefix: str) -> list[FileInfo]:
         """All files below a prefix, sorted by path; none when the prefix does not exist.
 
-        Names that start with ``.`` or ``_`` are files that some writer has not finished, and are left out.
+        Names of files and folders that start with ``.`` or ``_`` are some writer's unfinished work, and left out.
         """
         selector = pafs.FileSelector(_inside(prefix), recursive=True, allow_not_found=True)
         return sorted(
             FileInfo(info.path, info.size, info.mtime_ns)
             for info in self._fs.get_file_info(selector)
-            if info.type == pafs.FileType.File and not info.base_name.startswith((".", "_"))
+            if info.type == pafs.FileType.File and not _hidden(info.path, prefix)
         )
 
     def folders(self, prefix: str) -> list[str]:
@@ -115,3 +115,7 @@ def _inside(path: str) -> str:
     if path.startswith("/") or "\0" in path or ".." in PurePosixPath(path).parts:
         raise ClickstreamError(f"{path!r} is not a path below the root: rename it.")
     return path
+
+
+def _hidden(path: str, prefix: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(path).relative_to(prefix).parts)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table as IcebergTable
 
+#: rows per row group: DuckDB and Spark work on row groups in parallel, and 128 k rows of a dozen columns are about 2 MB
+ROW_GROUP = 131_072
+
 
 @dataclass(frozen=True)
 class SnapshotFile:
@@ -135,13 +138,6 @@ class Lake:
         self._replace(QUARANTINE, of_asset, staged.quarantine, properties)
         self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, properties)
         return self.snapshot(staged.table, staged.days)
-
-    def write_quarantine(self, rows: pa.Table, day: date) -> StagedFile:
-        """Stage rejected records of one day; ``rows`` has the columns of ``ops.quarantine``."""
-        path = self.new_path(QUARANTINE, day)
-        with self.files.create(path) as stream:
-            pq.write_table(rows.cast(QUARANTINE.arrow), stream, compression="snappy", store_schema=False)
-        return StagedFile(path, rows.num_rows, day)
 
     def count_values(self, files: Sequence[StagedFile], column: str) -> Counter[str]:
         """How often each value of a text column occurs in staged files."""
@@ -256,6 +252,50 @@ class Lake:
                     raise PublishError(
                         f"{table.name}: staged {file.path} has rows outside {file.day}. Nothing was published."
                     )
+
+
+class StagedWriter:
+    """Writes one staged Parquet file for a day of a table, a row group at a time; no file when no row is given.
+
+    ``schema``: how the rows are in memory, e.g. with dictionaries for columns that repeat; the file has plain types.
+    """
+
+    def __init__(self, lake: Lake, table: Table, day: date, schema: pa.Schema):
+        self._lake = lake
+        self._day = day
+        self._schema = schema
+        self._path = lake.new_path(table, day)
+        self._open: tuple[pa.NativeFile, pq.ParquetWriter] | None = None
+        self._rows = 0
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+
+    def append(self, rows: pa.Table) -> None:
+        """Take rows; they reach the file when a row group is full."""
+        self._pending.append(rows.cast(self._schema))
+        self._pending_rows += rows.num_rows
+        if self._pending_rows >= ROW_GROUP:
+            self._flush()
+
+    def close(self) -> list[StagedFile]:
+        """Finish the file: a list of the one staged file, or of none."""
+        self._flush()
+        if self._open is None:
+            return []
+        sink, writer = self._open
+        writer.close()
+        sink.close()
+        return [StagedFile(self._path, self._rows, self._day)]
+
+    def _flush(self) -> None:
+        if not self._pending_rows:
+            return
+        if self._open is None:
+            sink = self._lake.files.create(self._path)
+            self._open = sink, pq.ParquetWriter(sink, self._schema, compression="snappy", store_schema=False)
+        self._open[1].write_table(pa.concat_tables(self._pending), row_group_size=ROW_GROUP)
+        self._rows += self._pending_rows
+        self._pending, self._pending_rows = [], 0
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.parsing.landing import DUPLICATE, LOADED, REJECTED, LandingLoader
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE
 from clickstream_assets.settings import Limits
 from clickstream_assets.storage.files import Files
-from clickstream_assets.storage.lake import Lake
+from clickstream_assets.storage.lake import Lake, StagedWriter
 from clickstream_assets.storage.staged import LandingFile, Staged, StagedFile
 
 COLUMNS = ("UserID", "SessionID", "Timestamp", "EventType", "ProductID", "Amount", "Outcome")
@@ -543,8 +544,9 @@ def test_rejects_of_other_tables_are_not_carried_over(shop):
     staged = shop.load(ONE)
     rejects = shop._read(list(staged.quarantine))
     cleaned = pa.Table.from_pylist([{**rejects[0], "asset": ECOMMERCE_CLEANED.name}], schema=QUARANTINE.arrow)
-    theirs = shop.lake.write_quarantine(cleaned, ONE)
-    shop.lake.publish(Staged(ECOMMERCE_CLEANED, [ONE], [], [theirs], [], "cleaning"))
+    writer = StagedWriter(shop.lake, QUARANTINE, ONE, QUARANTINE.arrow)
+    writer.append(cleaned)
+    shop.lake.publish(Staged(ECOMMERCE_CLEANED, [ONE], [], writer.close(), [], "cleaning"))
     shop.drop(ONE, "x.csv")
     assert shop.stage(ONE).accounts[0].rejected == 1
     shop.lake.publish(shop.stage(ONE))
@@ -686,3 +688,33 @@ def test_whatever_happens_each_content_is_loaded_once_from_its_first_place(publi
                 assert shop.users() == sorted(stand)
 
     run()
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_step_and_says_so(shop):
+    path = shop.put(ONE, "x.csv", csv_of("u"))
+    shop.load(ONE)
+    loader = LandingLoader(
+        table=ECOMMERCE_RAW,
+        folder="ecommerce/ingestion_date={day}",
+        required=COLUMNS,
+        landing=shop.landing,
+        lake=shop.lake,
+        limits=shop.limits,
+    )
+    for changed in (csv_of("v"), b"\0"):
+        shop.put(ONE, "x.csv", csv_of("u"))
+
+        def rewrite(_: str, content: bytes = changed) -> None:
+            shop.landing.write(path, content)  # between the two passes
+
+        with pytest.raises(ClickstreamError, match=r"x\.csv changed while it was read.*: run again"):
+            loader.stage([ONE], shop.known.values(), run_id="r", progress=rewrite)
+    assert shop.users(ONE) == ["u"]
+
+
+def test_unfinished_work_of_other_writers_is_not_landed(shop):
+    for name in ("_upload/x.csv", ".x.csv", "_temporary/0/x.csv", "notes.txt"):
+        shop.put(ONE, name, csv_of(name))
+    shop.put(ONE, "done.csv", csv_of("u"))
+    shop.load(ONE)
+    assert shop.users(ONE) == ["u"]

@@ -381,7 +381,9 @@ ANY_TIME = st.one_of(
         fullmatch=True,
     ),
 )
-ANY_ROW = st.fixed_dictionaries(
+ANY_ROW = st.builds(lambda amount: row(Amount=amount), ANY_AMOUNT) | st.builds(
+    lambda time: row(Timestamp=time), ANY_TIME
+) | st.fixed_dictionaries(
     {
         **dict.fromkeys(FIELDS, ANY_TEXT),
         "UserID": st.one_of(st.just("u1"), ANY_TEXT),
