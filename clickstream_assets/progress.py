@@ -8,10 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 def _logger(_: dg.InitLoggerContext) -> logging.Logger:
@@ -34,7 +37,7 @@ class _StepLines(logging.Handler):
 
         super().__init__()
         self._console = Console(stderr=True, highlight=False)
-        self._status = self._console.status("starting")
+        self._status: Status | None = None
         self._step = _Step()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -43,21 +46,36 @@ class _StepLines(logging.Handler):
         event, step = meta.get("dagster_event"), meta.get("step_key")
         if event is None:
             if step and record.levelno >= logging.INFO:
-                self._status.update(f"[bold]{_name(step)}[/bold]  {escape(str(meta.get('orig_message', ''))[:100])}")
+                self._show(step, str(meta.get("orig_message", "")))
         elif event.event_type_value == "STEP_START":
             self._step = _Step()
-            self._status.update(f"[bold]{_name(step)}[/bold]")
-            self._status.start()
+            self._show(step, "")
         elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
-            self._status.stop()
+            self._hide()
             mark = "[green]✓[/green]" if event.event_type_value == "STEP_SUCCESS" else "[red]✗[/red]"
             self._console.print(f"{mark} {_name(step):<28}{self._step}")
         elif event.event_type_value in ("PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"):
-            self._status.stop()
+            self._hide()
         else:
             self._step.take(event)
             if event.event_type_value == "ASSET_MATERIALIZATION":
-                self._status.update(f"[bold]{_name(step)}[/bold]  {event.asset_key.to_user_string()} ({self._step})")
+                self._show(step, f"{event.asset_key.to_user_string()} ({self._step})")
+
+    def _show(self, step: str | None, text: str) -> None:
+        """Move the line of the step at work; a file or a pipe gets finished lines only."""
+        if not self._console.is_terminal:
+            return
+        line = f"[bold]{_name(step)}[/bold]  {escape(text[:100])}"
+        if self._status is None:
+            self._status = self._console.status(line)
+            self._status.start()
+        else:
+            self._status.update(line)
+
+    def _hide(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 class _Step:

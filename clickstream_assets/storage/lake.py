@@ -6,6 +6,8 @@ snapshot refers to, and nothing else. Copy-on-write only, so a snapshot is a pla
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 #: rows per row group: DuckDB and Spark work on row groups in parallel, and 128 k rows of a dozen columns are about 2 MB
 ROW_GROUP = 131_072
+
+#: how often a commit looks at the table anew because another process was faster; four at once used up five
+_COMMIT_ATTEMPTS = 30
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ class Lake:
             The table's snapshot after the commit, with the files of the staged days.
 
         Raises:
-            PublishError: a file's columns, types or days are not the table's; nothing was published.
+            PublishError: a file's columns, types or days are not the table's, and nothing was published; or others
+                kept publishing to the table all the time.
         """
         self._verify(staged.table, staged.files, staged.days)
         self._verify(QUARANTINE, staged.quarantine, staged.days)
@@ -201,10 +207,37 @@ class Lake:
             schema,
             location=self.files.uri(self._folder(table)),
             partition_spec=PartitionSpec(*fields),
-            properties={**bounds, "commit.manifest-merge.enabled": "true", "comment": table.description},
+            properties={
+                **bounds,
+                "commit.manifest-merge.enabled": "true",
+                # pyiceberg's own retry would commit what was right for the snapshot before: see ``_replace``.
+                "commit.retry.num-retries": "0",
+                "comment": table.description,
+            },
         )
 
     def _replace(
+        self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], properties: Mapping[str, str]
+    ) -> None:
+        """Commit against the snapshot that was looked at, and look again when another process was faster.
+
+        Two processes that publish a new day would otherwise both find nothing to delete, and both add their rows.
+        """
+        from pyiceberg.exceptions import CommitFailedException, ValidationException
+
+        for attempt in range(1, _COMMIT_ATTEMPTS + 1):
+            try:
+                self._commit(table, where, files, properties)
+                return
+            except (CommitFailedException, ValidationException) as error:
+                if attempt == _COMMIT_ATTEMPTS:
+                    raise PublishError(
+                        f"{table.name}: other processes changed the table during each of {attempt} attempts to "
+                        "publish. Run again when they have finished."
+                    ) from error
+                time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311 so that two do not meet again
+
+    def _commit(
         self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], properties: Mapping[str, str]
     ) -> None:
         iceberg = self._load(table) if not files else self._load_or_create(table)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
+#: what stands before the statement that is explained; EXPLAIN ANALYZE runs it, be it COPY … TO a file
+_EXPLAIN = re.compile(
+    r"\A(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*explain\s+(?:analyze\b)?\s*(?:\([^)]*\))?", re.IGNORECASE
+)
+
 #: no extension is ever fetched: a run needs no network, and a view must not load code
 _CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
@@ -127,8 +132,8 @@ class Warehouse:
     def connect(self, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open for writing; one transaction, committed at the end and rolled back on an error."""
         with self.locked(what), contextlib.closing(self._open(read_only=False)) as connection:
+            connection.execute(_OPS)  # kept when the first transaction fails: readers count on these tables
             connection.begin()
-            connection.execute(_OPS)
             try:
                 yield connection
             except BaseException:
@@ -139,11 +144,12 @@ class Warehouse:
     @contextlib.contextmanager
     def reader(self, what: str, *, timeout: float = 30) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open read-only; an absent warehouse is created empty first."""
-        if not self.path.exists():
-            with self.connect(what):
-                pass
-        with self.locked(what, timeout=timeout), contextlib.closing(self._open(read_only=True)) as connection:
-            yield connection
+        with self.locked(what, timeout=timeout):
+            if not self.path.exists():
+                with self.connect(what):
+                    pass
+            with contextlib.closing(self._open(read_only=True, timeout=timeout)) as connection:
+                yield connection
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run read-only SQL; column names and rows of the last statement.
@@ -157,9 +163,12 @@ class Warehouse:
         with self.reader("clickstream query") as connection:
             try:
                 statements = connection.extract_statements(sql)
-                for statement in statements:
-                    if statement.type.name not in ("SELECT", "EXPLAIN"):
-                        raise QueryRefused(f"{statement.type.name} is not a query: only SELECT and EXPLAIN run here.")
+                explained = [_EXPLAIN.sub("", s.query, count=1) for s in statements if s.type.name == "EXPLAIN"]
+                inner = [s for sql in explained for s in connection.extract_statements(sql)]
+                kinds = [s.type.name for s in statements if s.type.name != "EXPLAIN"] + [s.type.name for s in inner]
+                for kind in kinds:
+                    if kind != "SELECT":
+                        raise QueryRefused(f"{kind} is not a query: only SELECT and EXPLAIN SELECT run here.")
                 if not statements:
                     raise QueryRefused("The query is empty: give one SELECT.")
                 for statement in statements:
@@ -258,10 +267,11 @@ class Warehouse:
             ).fetchall()
         return dict(rows)
 
-    def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _open(self, *, read_only: bool, timeout: float | None = None) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        deadline = time.monotonic() + self.lock_timeout
+        wait = self.lock_timeout if timeout is None else timeout
+        deadline = time.monotonic() + wait
         while True:
             try:
                 connection = duckdb.connect(str(self.path), read_only=read_only, config=dict(_CONFIG))

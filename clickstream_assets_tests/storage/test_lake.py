@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +18,8 @@ import pytest
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, Table
-from clickstream_assets.storage.files import Files
 from clickstream_assets.storage import lake as lake_module
+from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.lake import Lake, Snapshot, StagedWriter
 from clickstream_assets.storage.staged import Staged, StagedFile
 from clickstream_assets_tests.conftest import Home
@@ -216,7 +216,8 @@ def mutated(name: str) -> pa.Table:
         "no day": "no .*ingestion_date", "another order": "another order", "one more column": "more",
         "one less column": "no .*outcome", "another name": "Event_ID", "text day": "ingestion_date",
         "wider amount": r"14, 4.*12, 2", "double amount": "amount", "32-bit line": "source_line",
-        "nanoseconds": "event_timestamp", "no time zone": "event_timestamp", "rows of another day": "outside 2026-03-02",
+        "nanoseconds": "event_timestamp", "no time zone": "event_timestamp",
+        "rows of another day": "outside 2026-03-02",
         "one row of another day": "outside 2026-03-02", "null days": "outside 2026-03-02",
         "one null day": "outside 2026-03-02", "no rows": "2026-03-02",
     }.items(),
@@ -255,7 +256,7 @@ def test_a_bad_quarantine_file_keeps_the_table_from_being_published_too(lake) ->
     lake.publish(stage(lake, {MONDAY: "a"}))
     wrong = write(lake, QUARANTINE, MONDAY, refused(TABLE.name, TUESDAY, ["bad_amount"]))
     staged = dataclasses.replace(stage(lake, {MONDAY: "b"}), quarantine=[wrong])
-    with pytest.raises(PublishError, match="ops.quarantine"):
+    with pytest.raises(PublishError, match=r"ops\.quarantine"):
         lake.publish(staged)
     assert read(lake) == {MONDAY: ["a"]} and lake.snapshot(QUARANTINE).id is None
 
@@ -360,7 +361,8 @@ def test_quarantine_is_replaced_for_the_asset_and_its_days_only(lake) -> None:
 def test_assets_whose_long_names_begin_alike_leave_each_others_files_alone(lake) -> None:
     """Iceberg cuts bounds at 16 characters by default: a delete would then read and rewrite the others' files."""
     names = ["clickstream_cleaned.events_cleaned_of_shops", "clickstream_cleaned.events_cleaned_of_blogs",
-             "clickstream_cleaned.events_cleaned_of_shop", "clickstream_cleaned", "clickstream_cleane"]  # fmt: skip
+             "clickstream_cleaned.events_cleaned_of_shop", "clickstream_cleaned",
+             "clickstream_cleane"]  # fmt: skip
     tables = [dataclasses.replace(TABLE, name=name, lake=f"long.t{n}") for n, name in enumerate(names)]
     for table in tables:
         lake.publish(stage(lake, {MONDAY: "a", TUESDAY: "b"}, table=table, rejected=["bad_amount"]))
@@ -380,19 +382,51 @@ def test_many_files_of_one_day_are_deleted_without_being_rewritten(lake) -> None
     assert {info.path for info in lake.files.files("ecommerce_cleaned/events_cleaned/data")} == files
 
 
+class Overtaken(list[StagedFile]):
+    """Staged files whose commit is overtaken: when they are committed, another process publishes first."""
+
+    def __init__(self, files: Sequence[StagedFile], other: Callable[[], object]):
+        super().__init__(files)
+        self.other = other
+        self.reads = 0
+
+    def __iter__(self) -> Iterator[StagedFile]:
+        self.reads += 1
+        if self.reads == 2:
+            self.other()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("before", ["old", ""], ids=["a day with rows", "a new day"])
+def test_the_last_of_two_that_publish_one_day_at_once_replaces_the_other(lake, before) -> None:
+    lake.publish(stage(lake, {MONDAY: before, TUESDAY: "t"}))
+    second = Lake(Files(lake.files.root), lake._catalog_uri)
+    faster, slower = stage(lake, {MONDAY: "f"}), stage(lake, {MONDAY: "s"})
+    lake.publish(dataclasses.replace(slower, files=Overtaken(slower.files, lambda: second.publish(faster))))
+    assert read(lake) == {MONDAY: ["s"], TUESDAY: ["t"]}
+
+
+#: a day that every process publishes
+SHARED = date(2026, 5, 1)
+
+
 def publish_days(root: str, catalog: str, worker: int, commits: int) -> None:
-    """One process's work: several commits to days of its own, each twice."""
+    """One process's work: several commits to days of its own, each twice, and in between one to a day of all."""
     lake = Lake(Files(root), catalog)
     for n in range(commits):
         day = FIRST + timedelta(days=worker * 10 + n // 2)
         lake.publish(stage(lake, {day: [f"{worker}-{n}-{user}" for user in "abc"]}, rejected=[f"rule_{worker}_{n}"]))
+        if n == 0:
+            lake.publish(stage(lake, {SHARED: [str(worker)] * 3}, rejected=["shared"]))
 
 
 @pytest.mark.parametrize("existing", [True, False], ids=["an existing table", "a table that all of them create"])
-def test_four_processes_that_publish_different_days_lose_nothing(lake, existing) -> None:
+def test_four_processes_that_publish_at_once_lose_nothing_and_double_nothing(lake, existing) -> None:
+    expected, listed = {}, {}
     if existing:
-        lake.publish(stage(lake, {FIRST - timedelta(days=1): "a"}, rejected=["old"]))
-    commits = 6
+        lake.publish(stage(lake, {MONDAY - timedelta(days=9): "a"}, rejected=["old"]))
+        expected[MONDAY - timedelta(days=9)], listed[MONDAY - timedelta(days=9)] = ["a"], ["old"]
+    commits = 4
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=publish_days, args=(lake.files.root, lake._catalog_uri, n, commits)) for n in range(4)
@@ -406,16 +440,16 @@ def test_four_processes_that_publish_different_days_lose_nothing(lake, existing)
     finally:
         for worker in workers:
             worker.kill()
-    expected, listed = {}, {}
-    for worker in range(4):
+    for number in range(4):
         for n in range(1, commits, 2):
-            day = FIRST + timedelta(days=worker * 10 + n // 2)
-            expected[day] = [f"{worker}-{n}-{user}" for user in "abc"]
-            listed[day] = [f"rule_{worker}_{n}"]
-    if existing:
-        expected[FIRST - timedelta(days=1)], listed[FIRST - timedelta(days=1)] = ["a"], ["old"]
-    assert read(lake) == expected
-    assert read(lake, QUARANTINE, "rule") == listed
+            day = FIRST + timedelta(days=number * 10 + n // 2)
+            expected[day] = [f"{number}-{n}-{user}" for user in "abc"]
+            listed[day] = [f"rule_{number}_{n}"]
+    found = read(lake)
+    shared = found.pop(SHARED)
+    assert found == expected
+    assert len(shared) == 3 and len(set(shared)) == 1, "the day of all is one process's, whole"
+    assert read(lake, QUARANTINE, "rule") == {**listed, SHARED: ["shared"]}
 
 
 def test_an_engines_files_are_adopted_and_its_folder_is_gone(lake) -> None:
@@ -456,7 +490,9 @@ def test_two_tables_of_one_lake_do_not_meet(lake) -> None:
 
 
 def test_nulls_are_counted_per_column_over_all_row_groups_and_files(lake) -> None:
-    content = rows(MONDAY, "abcd").set_column(7, "amount", pa.array([None, Decimal("1.00"), None, None], pa.decimal128(12, 2)))
+    content = rows(MONDAY, "abcd").set_column(
+        7, "amount", pa.array([None, Decimal("1.00"), None, None], pa.decimal128(12, 2))
+    )
     files = [write(lake, TABLE, MONDAY, content, row_group_size=2), write(lake, TABLE, TUESDAY, rows(TUESDAY, "e"))]
     nulls = lake.null_counts(files)
     assert list(nulls) == TABLE.arrow.names
