@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-DEMO_FROM ?= 2024-03-01
-DEMO_TO ?= 2024-03-14
 
 .PHONY: help demo test dev lint format docs clean
 .DEFAULT_GOAL := help
@@ -13,10 +11,10 @@ help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: $(VENV)/.installed ## Two weeks of sample data from landing to answers, in one command
-	$(BIN)/clickstream demo --from $(DEMO_FROM) --to $(DEMO_TO)
+	$(BIN)/clickstream demo $(DEMO)
 
 test: $(VENV)/.installed-test ## The whole test suite
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
 	$(BIN)/clickstream dev

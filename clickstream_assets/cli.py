@@ -10,7 +10,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
@@ -76,20 +76,22 @@ def run(domain: str, day: datetime | None, first: datetime | None, last: datetim
 
 
 @main.command()
-@click.option("--from", "first", type=_DAY, default="2024-03-01", show_default=True, metavar="YYYY-MM-DD")
-@click.option("--to", "last", type=_DAY, default="2024-03-14", show_default=True, metavar="YYYY-MM-DD")
+@click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day.  [default: 14 days ago]")
+@click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day.  [default: yesterday]")
 @click.option("--rows-per-day", type=click.IntRange(min=1), default=10_000, show_default=True)
-def demo(first: datetime, last: datetime, rows_per_day: int) -> None:
+def demo(first: datetime | None, last: datetime | None, rows_per_day: int) -> None:
     """Generate sample data with faults for every domain, run the whole graph over it, show what came out."""
     from clickstream_assets.demo import show
 
-    show(Settings.from_environment(), *_days(None, first, last), rows_per_day=rows_per_day, table=_print_table)
+    today = datetime.now(UTC)
+    days = _days(None, first or today - timedelta(days=14), last or today - timedelta(days=1))
+    show(Settings.from_environment(), *days, rows_per_day=rows_per_day, table=_print_table)
 
 
 @main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the web page.")
 def dev(port: int) -> None:
-    """Start the Dagster UI on 127.0.0.1, with sensors and schedules on."""
+    """Start the Dagster UI on 127.0.0.1, with the daemon that runs backfills, sensors and schedules."""
     import os
 
     from clickstream_assets.run import instance

@@ -6,7 +6,7 @@ and ends the step; the published table stays as it was. A check that runs after 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -27,25 +27,41 @@ def specs(table: Table) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def report(staged: Staged, platform: Platform) -> Iterator[dg.AssetCheckResult | dg.Output[Staged]]:
+def definition_metadata(table: Table) -> dict[str, Any]:
+    """What the registry knows of a table, as the UI shows it: its name and its columns."""
+    columns = [dg.TableColumn(c.name, c.type, c.description) for c in table.columns]
+    return {
+        "dagster/table_name": table.warehouse or table.external or table.lake,
+        "dagster/column_schema": dg.TableSchema(columns),
+    }
+
+
+def report(
+    context: dg.AssetExecutionContext, staged: Staged, platform: Platform
+) -> Iterator[dg.AssetCheckResult | dg.Output[Staged]]:
     """Check results, then the output with its metadata.
 
     Raises:
         dagster.Failure: a blocking check failed; retrying would find the same rows.
     """
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
+    rejects = platform.lake.preview(staged.quarantine)
     for check in checks:
         yield dg.AssetCheckResult(
             check_name=check.name,
             asset_key=staged.table.key,
             passed=check.passed,
             description=check.description,
-            metadata=dict(check.metadata),
+            metadata={**check.metadata, **_where(rejects)},
         )
     failed = [check for check in checks if not check.passed]
     if failed:
         raise _failure(staged.table, failed)
-    yield dg.Output(staged, metadata=_metadata(staged, platform))
+    asked = set(context.partition_keys)
+    for account in staged.accounts:
+        if account.day.isoformat() in asked:
+            context.add_asset_metadata(_of_partition(account), staged.table.key, account.day.isoformat())
+    yield dg.Output(staged, metadata=_of_run(staged, platform))
 
 
 def _failure(table: Table, failed: list[Check]) -> dg.Failure:
@@ -53,25 +69,35 @@ def _failure(table: Table, failed: list[Check]) -> dg.Failure:
     return dg.Failure(f"{table.name} was not published: {reasons}.", allow_retries=False)
 
 
-def _metadata(staged: Staged, platform: Platform) -> dict[str, Any]:
-    rows = sum(account.rows_out for account in staged.accounts)
+def _where(rejects: list[dict[str, Any]]) -> dict[str, dg.MetadataValue[Any]]:
+    """Where the first rejected records stand; not what is in them."""
+    rows = [{name: reject[name] for name in ("rule", "source_file", "source_line")} for reject in rejects]
+    return {"first_rejected": dg.MetadataValue.md(_markdown(rows))} if rows else {}
+
+
+def _of_partition(account: Account) -> dict[str, Any]:
+    return {
+        "rows_in": account.rows_in,
+        "rows": account.rows_out,
+        "rejected": account.rejected,
+        "dagster/partition_row_count": account.rows_out,
+    }
+
+
+def _of_run(staged: Staged, platform: Platform) -> dict[str, Any]:
+    """What is known of all partitions of the run together."""
     metadata: dict[str, Any] = {
-        "rows_in": sum(account.rows_in for account in staged.accounts),
-        "rows": rows,
-        "rejected": sum(account.rejected for account in staged.accounts),
+        "partitions": _partitions(staged.accounts),
         "rejected_by_rule": dict(staged.rejected_by_rule),
         "nulls": platform.lake.null_counts(staged.files),
-        "partitions": _partitions(staged.accounts),
     }
-    if len(staged.accounts) == 1:
-        metadata["dagster/partition_row_count"] = rows
     if preview := platform.lake.preview(staged.files):
         metadata["preview"] = dg.MetadataValue.md(_markdown(preview))
     return metadata
 
 
-def _partitions(accounts: list[Account] | Any) -> dg.MetadataValue:
-    listed = [a for a in accounts if a.rows_in][:_LISTED]
+def _partitions(accounts: Sequence[Account]) -> dg.MetadataValue[Any]:
+    listed = [account for account in accounts if account.rows_in][:_LISTED]
     rows = [
         {"partition": a.day.isoformat(), "in": a.rows_in, "out": a.rows_out, "rejected": a.rejected} for a in listed
     ]

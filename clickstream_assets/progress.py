@@ -5,16 +5,38 @@ Lines go to standard error, so that what a command prints on standard output sta
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+
+_terminal: ContextVar[Console] = ContextVar("terminal", default=Console(stderr=True, highlight=False))
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[None]:
+    """Print on a copy of standard error.
+
+    During a step Dagster sends the original to the step's log, and shows it with a delay that may outlive the step.
+    """
+    with os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8") as copy:
+        token = _terminal.set(Console(file=copy, highlight=False))
+        try:
+            yield
+        finally:
+            _terminal.reset(token)
 
 
 def _logger(_: dg.InitLoggerContext) -> logging.Logger:
@@ -33,10 +55,8 @@ class _StepLines(logging.Handler):
     """Counts what a step reports and prints it when the step ends."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
         super().__init__()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = _terminal.get()
         self._status: Status | None = None
         self._step = _Step()
 
@@ -84,7 +104,7 @@ class _Step:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._tables: set[str] = set()
-        self._metadata: Mapping[str, dg.MetadataValue[Any]] = {}
+        self._rows: Counter[str] = Counter()
         self._checks = 0
         self._failed = 0
 
@@ -92,7 +112,9 @@ class _Step:
         if event.event_type_value == "ASSET_MATERIALIZATION":
             materialization = event.step_materialization_data.materialization
             self._tables.add(materialization.asset_key.to_user_string())
-            self._metadata = materialization.metadata
+            for name in ("rows", "rejected"):
+                if name in materialization.metadata:
+                    self._rows[name] += int(str(materialization.metadata[name].value))
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             self._checks += 1
             self._failed += not event.asset_check_evaluation_data.passed
@@ -101,9 +123,7 @@ class _Step:
         parts = [f"{time.monotonic() - self._started:6.1f} s"]
         if len(self._tables) > 1:
             parts.append(f"{len(self._tables)} tables")
-        for name in ("rows", "rejected"):
-            if name in self._metadata:
-                parts.append(f"{self._metadata[name].value:,} {name}")
+        parts += [f"{count:,} {name}" for name, count in self._rows.items()]
         parts.append(f"{self._checks} checks" + (f", [red]{self._failed} failed[/red]" if self._failed else ""))
         return ", ".join(parts)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import layers, partitions, repair
+from clickstream_assets import layers, partitions, progress, repair
 from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
@@ -66,25 +66,41 @@ def check_days(settings: Settings, first: date, last: date) -> None:
 def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True) -> Summary:
     """Materialize a domain for the days ``first`` to ``last``: at most one run for raw and one for all below it.
 
-    Days further apart than a merged gap need a run each.
+    Older days to repair are part of the second run; those further away than a merged gap need a run each. A repair
+    that fails does not keep the asked days from being made.
 
     Raises:
         RunFailed: the reason, in one sentence, and what to do.
     """
     settings = Settings.from_environment()
     check_days(settings, first, last)
-    platform = Platform(settings)
     asked = partitions.day_range(first, last)
-    with instance(settings) as storage:
+    with progress.terminal(), instance(settings) as storage:
         job = _definitions().resolve_job_def(domain.name)
         raw, below = _split(job)
         execute = partial(_execute, job, storage)
         runs = [execute(raw, first, last)]
-        pending = set(repair.pending_days(platform, domain)) if repairs else set()
-        for start, end in repair.ranges({*asked, *pending}):
-            runs.append(execute(below, start, end))
-    made = [day for start, end in repair.ranges({*asked, *pending}) for day in partitions.day_range(start, end)]
-    return Summary(days=made, repaired=sorted(pending - set(asked)), run_ids=runs)
+        pending = repair.pending_days(Platform(settings), domain) if repairs else []
+        repaired = sorted(set(pending) - set(asked))
+        ranges = repair.ranges({*asked, *repaired})
+        failed: list[str] = []
+        for start, end in sorted(ranges, key=lambda days: not days[0] <= first <= days[1]):
+            try:
+                runs.append(execute(below, start, end))
+            except RunFailed as error:
+                if not any(start <= day <= end for day in repaired):
+                    raise
+                failed.append(str(error))
+                if start <= first <= end:
+                    runs.append(execute(below, first, last))
+    if failed:
+        days = ", ".join(map(str, repaired))
+        raise RunFailed(
+            f"{first} to {last} are done. Older days whose rows have changed ({days}) could not be made again, and "
+            f"stay as they were: {' '.join(failed)} (--no-repair leaves such days alone)"
+        )
+    made = [day for start, end in ranges for day in partitions.day_range(start, end)]
+    return Summary(days=made, repaired=repaired, run_ids=runs)
 
 
 @cache
@@ -114,15 +130,22 @@ def _execute(
         instance=storage,
         asset_selection=keys,
         run_config={"loggers": {"progress": {}}},
-        tags={
-            "dagster/asset_partition_range_start": first.isoformat(),
-            "dagster/asset_partition_range_end": last.isoformat(),
-        },
+        tags=_partition_tags(first, last),
         raise_on_error=False,
     )
     if not result.success:
         raise RunFailed(_reason(result))
     return result.run_id
+
+
+def _partition_tags(first: date, last: date) -> dict[str, str]:
+    """How Dagster marks a run of one partition or of a range; the UI lists runs by them."""
+    if first == last:
+        return {"dagster/partition": first.isoformat()}
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
 
 
 def _reason(result: Any) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import date, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clickstream_assets import domains, repair
+from clickstream_assets.run import RunFailed
 from clickstream_assets_tests.conftest import Home
 
 
@@ -48,6 +50,20 @@ def test_no_repair_leaves_older_days_pending(home: Home) -> None:
     home.run("2024-03-01")
     _load_raw_only(home, "2024-03-01", "a.csv", record, record)
     assert home.run("2024-03-20", repairs=False).repaired == []
+    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (1, 1, 0, 0, 0, 0)
+
+
+def test_a_repair_that_fails_does_not_keep_the_asked_days_from_being_made(home: Home) -> None:
+    good = "1,1,2024-03-01 10:00:00,page_view,,,"
+    home.land("2024-03-01", "a.csv", good)
+    home.run("2024-03-01")
+    _load_raw_only(home, "2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1200)
+    home.land("2024-03-03", "b.csv", good)
+    with pytest.raises(
+        RunFailed, match=r"2024-03-03 to 2024-03-03 are done\..*2024-03-01.*missing_user_id.*--no-repair"
+    ):
+        home.run("2024-03-03")
+    assert home.ledger("ecommerce.events", "2024-03-03") == (1, 1, 0, 0, 0, 0)
     assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (1, 1, 0, 0, 0, 0)
 
 

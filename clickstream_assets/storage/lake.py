@@ -166,13 +166,13 @@ class Lake:
                     counts[column.path_in_schema] = counts.get(column.path_in_schema, 0) + (nulls or 0)
         return counts
 
-    def preview(self, files: Sequence[StagedFile], rows: int = 5) -> list[dict[str, object]]:
+    def preview(self, files: Sequence[StagedFile], rows: int = 5) -> list[dict[str, Any]]:
         """The first rows of the first staged file."""
         if not files:
             return []
         with self.files.open_random(files[0].path) as source:
             batch = next(pq.ParquetFile(source).iter_batches(batch_size=rows))
-        rows_of_batch: list[dict[str, object]] = batch.to_pylist()
+        rows_of_batch: list[dict[str, Any]] = batch.to_pylist()
         return rows_of_batch
 
     def _folder(self, table: Table) -> str:

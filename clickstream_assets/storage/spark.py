@@ -6,6 +6,7 @@ The engine is Sail inside this process unless ``SPARK_REMOTE`` names a Spark Con
 from __future__ import annotations
 
 import atexit
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ def session(remote: str | None = None) -> SparkSession:
         atexit.register(server.stop)
     spark = SparkSession.builder.remote(remote).getOrCreate()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
+    # Spark on a JVM writes 96-bit time stamps unless told otherwise, which Iceberg does not take.
+    spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+    # Each error is raised here; the client would print it as JSON too.
+    logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     atexit.register(spark.stop)  # runs before server.stop: the other way round hangs
     return spark
 

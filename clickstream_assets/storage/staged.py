@@ -111,11 +111,11 @@ def _balances(accounts: Sequence[Account]) -> Check:
 
 def _rejected_share(staged: Staged, *, limit: float) -> Check:
     shares = {a.day: a.rejected / a.rows_in for a in staged.accounts if a.rows_in >= SHARE_NEEDS_ROWS}
-    over = {day.isoformat(): round(share, 3) for day, share in shares.items() if share > limit}
+    over = [f"{day} ({share:.0%})" for day, share in shares.items() if share > limit]
     rules = ", ".join(f"{rule} {n:,}" for rule, n in staged.rejected_by_rule.items())
     text = (
-        f"more than {limit:.0%} of the rows rejected on {over} ({rules}); mend the files, or raise "
-        "CLICKSTREAM_MAX_REJECTED_SHARE if this is right"
+        f"more than {limit:.0%} of the rows rejected on {', '.join(over)} ({rules}); mend the files under their names "
+        "(a file that is removed keeps its rows), or raise CLICKSTREAM_MAX_REJECTED_SHARE if this is right"
         if over
         else f"at most {max(shares.values(), default=0.0):.1%} rejected"
     )

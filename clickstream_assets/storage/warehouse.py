@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from clickstream_assets.storage.lake import Snapshot
+
+_LOG = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -109,9 +112,13 @@ class Warehouse:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         wait = self.lock_timeout if timeout is None else timeout
-        lock = FileLock(self.path.with_suffix(".lock"), timeout=wait)
+        lock = FileLock(self.path.with_suffix(".lock"))
         try:
-            lock.acquire()
+            try:
+                lock.acquire(timeout=min(1.0, wait))
+            except Timeout:
+                _LOG.warning("waiting for %s to be free: held by %s", self.path, self._holder() or "another process")
+                lock.acquire(timeout=wait)
         except Timeout:
             raise WarehouseBusy(
                 f"{self.path} is held by {self._holder() or 'another process'}; waited {wait:g} s. "

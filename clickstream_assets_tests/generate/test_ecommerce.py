@@ -251,7 +251,7 @@ def test_progress_is_told_each_day_after_its_files() -> None:
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_arguments_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
+    with pytest.raises(ValueError, match=r"at least 1|is after the last|is before"):
         made(**wrong)  # type: ignore[arg-type]
 
 

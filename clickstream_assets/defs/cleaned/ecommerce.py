@@ -17,6 +17,7 @@ from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW
     partitions_def=partitions.DAILY,
     backfill_policy=partitions.SINGLE_RUN,
     check_specs=guards.specs(ECOMMERCE_CLEANED),
+    metadata=guards.definition_metadata(ECOMMERCE_CLEANED),
     io_manager_key="warehouse",
     kinds={"pyspark", "parquet", "iceberg"},
     description=ECOMMERCE_CLEANED.description,
@@ -35,4 +36,4 @@ def events_cleaned(context: dg.AssetExecutionContext, raw: Any, platform: dg.Res
         days=partitions.days(context.partition_keys),
         run_id=context.run.run_id,
     )
-    yield from guards.report(staged, platform)
+    yield from guards.report(context, staged, platform)

@@ -20,6 +20,7 @@ COLUMNS = ("UserID", "SessionID", "Timestamp", "EventType", "ProductID", "Amount
     partitions_def=partitions.DAILY,
     backfill_policy=partitions.SINGLE_RUN,
     check_specs=guards.specs(ECOMMERCE_RAW),
+    metadata=guards.definition_metadata(ECOMMERCE_RAW),
     io_manager_key="lake",
     kinds={"arrow", "parquet", "iceberg"},
     description=ECOMMERCE_RAW.description,
@@ -42,4 +43,4 @@ def events_raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Pla
         run_id=context.run.run_id,
         progress=context.log.info,
     )
-    yield from guards.report(staged, platform)
+    yield from guards.report(context, staged, platform)
