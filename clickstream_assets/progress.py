@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 
-_terminal: ContextVar[Console] = ContextVar("terminal", default=Console(stderr=True, highlight=False))
+_terminal: ContextVar[Console | None] = ContextVar("terminal", default=None)
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ class _StepLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = _terminal.get()
+        self._console = _terminal.get() or Console(stderr=True, highlight=False)
         self._status: Status | None = None
         self._step = _Step()
 
