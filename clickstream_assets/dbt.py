@@ -97,7 +97,7 @@ def _invoke(arguments: Sequence[str], *, target: Path, callback: Any = None) -> 
     flags = [part for name, path in folders.items() for part in (f"--{name}", str(path))]
     runner = dbtRunner(callbacks=[callback] if callback else [])
     try:
-        return runner.invoke([*arguments, *flags, "--log-level", "none", "--log-level-file", "info", "--no-use-colors"])
+        return runner.invoke([*arguments, *flags, "--log-level", "none", "--log-level-file", "none", "--no-use-colors"])
     finally:
         _close()
 
