@@ -16,11 +16,13 @@ from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, Table
 class Domain:
     """One kind of arriving data.
 
+    ``landing`` is where its days arrive, as a pattern of the day below the landing root.
     ``raw`` is loaded from landing for the days asked; ``cleaned`` and all below are made from it, by the same days.
     ``events`` is the dbt model with one row per row of ``cleaned``, and the column that holds its partition.
     """
 
     name: str
+    landing: str
     raw: Table
     cleaned: Table
     events: str
@@ -30,7 +32,14 @@ class Domain:
 DOMAINS = {
     domain.name: domain
     for domain in (
-        Domain("ecommerce", ECOMMERCE_RAW, ECOMMERCE_CLEANED, events="ecommerce.events", events_day="ingestion_date"),
+        Domain(
+            "ecommerce",
+            landing="ecommerce/ingestion_date={day}",
+            raw=ECOMMERCE_RAW,
+            cleaned=ECOMMERCE_CLEANED,
+            events="ecommerce.events",
+            events_day="ingestion_date",
+        ),
     )
 }
 

@@ -21,8 +21,8 @@ class PublishError(ClickstreamError):
     """Staged files do not match the table they are for; nothing was published."""
 
 
-class WarehouseBusy(ClickstreamError):
-    """Another process holds the warehouse file; the message names it."""
+class Busy(ClickstreamError):
+    """Another process holds what is needed; the message names that process."""
 
 
 class QueryRefused(ClickstreamError):

@@ -5,12 +5,14 @@ Assets, the CLI and tests get at storage through ``Platform`` and nothing else; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clickstream_assets.settings import Settings
+from clickstream_assets.storage.locks import ProcessLock
 from clickstream_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -55,3 +57,16 @@ class Platform:
         from clickstream_assets.storage.spark import session
 
         return session(self.settings.spark_remote)
+
+    @contextlib.contextmanager
+    def exclusive(self, domain: str, what: str) -> Iterator[None]:
+        """Let no other process write to a domain meanwhile: a step holds this from its first read to its last commit.
+
+        Without it two runs of one day could publish one's rows and the other's quarantine.
+
+        Raises:
+            Busy: another process is still at it after the lock timeout; names that process.
+        """
+        lock = ProcessLock(self.settings.home / "locks" / domain, f"the domain {domain}")
+        with lock.held(what, timeout=self.settings.lock_timeout):
+            yield

@@ -66,6 +66,7 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_START_DATE": defaults.start_date.isoformat(),
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
+        "CLICKSTREAM_SENSOR_SECONDS": f"{defaults.sensor_seconds} (between looks at landing)",
         "CLICKSTREAM_LOCK_TIMEOUT_SECONDS": f"{defaults.lock_timeout:g}",
         "CLICKSTREAM_MAX_FILE_BYTES": f"{defaults.limits.file_bytes:,} (after decompression)",
         "CLICKSTREAM_MAX_COMPRESSION_RATIO": f"{defaults.limits.compression_ratio}",

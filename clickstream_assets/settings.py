@@ -43,6 +43,7 @@ class Settings:
     start_date: date
     spark_remote: str | None
     rejected_share: float
+    sensor_seconds: int
     lock_timeout: float
     limits: Limits
 
@@ -67,6 +68,7 @@ class Settings:
             start_date=_date(env, "CLICKSTREAM_START_DATE", "2024-01-01"),
             spark_remote=_spark_remote(env),
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
+            sensor_seconds=int(_number(env, "CLICKSTREAM_SENSOR_SECONDS", 30, least=1)),
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
             limits=Limits(
                 file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),

@@ -40,7 +40,8 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
     )
     def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
         days, warehouse = partitions.days(context.partition_keys), platform.warehouse
-        with warehouse.locked(f"dbt for {domain.name}"):
+        what = f"dbt for {domain.name}"
+        with platform.exclusive(domain.name, what), warehouse.locked(what):
             warehouse.set_run_window(domain.name, days)
             yield from dbt.build(context, platform.settings, domain=domain.name, whole=not context.is_subset)
             _record(platform, domain, days, context.run.run_id)

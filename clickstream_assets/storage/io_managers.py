@@ -1,4 +1,4 @@
-"""The two IO managers: they publish what a step staged, and hand the next step a snapshot to read.
+"""The two IO managers: they publish what a step staged, and hand the next step what to read.
 
 ``lake`` commits to Iceberg; ``warehouse`` does that too and then loads the warehouse table. Both keep the ledger,
 the quarantine and the landing files in step with what they published. No rows pass through them.
@@ -14,12 +14,12 @@ from clickstream_assets import partitions, schemas
 from clickstream_assets.platform import Platform
 
 if TYPE_CHECKING:
-    from clickstream_assets.storage.lake import Snapshot
+    from clickstream_assets.storage.lake import Source
     from clickstream_assets.storage.staged import Staged
 
 
 class LakeIOManager(dg.IOManager):
-    """Publishes ``Staged`` outputs; loads inputs as a ``Snapshot`` of the partitions asked for, one or a range."""
+    """Publishes ``Staged`` outputs; loads inputs as the ``Source`` of the partitions asked for, one or a range."""
 
     def __init__(self, platform: Platform):
         self._platform = platform
@@ -39,10 +39,12 @@ class LakeIOManager(dg.IOManager):
                 )
         context.add_output_metadata({"snapshot": str(published.id), "files": len(published.files)})
 
-    def load_input(self, context: dg.InputContext) -> Snapshot:
-        """The current files of the upstream table's partitions; which engine opens them is the step's business."""
+    def load_input(self, context: dg.InputContext) -> Source:
+        """The upstream table's partitions; which engine opens their files is the step's business."""
+        from clickstream_assets.storage.lake import Source
+
         table = schemas.table(".".join(context.asset_key.path))
-        return self._platform.lake.snapshot(table, partitions.days(context.asset_partition_keys))
+        return Source(self._platform.lake, table, partitions.days(context.asset_partition_keys))
 
 
 class WarehouseIOManager(LakeIOManager):

@@ -68,6 +68,19 @@ class Snapshot:
         return max((file.added for file in self.files if file.day == day), default=None)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Some days of a table, to be read when the reader is ready: after it has the domain for itself."""
+
+    lake: Lake
+    table: Table
+    days: Sequence[date]
+
+    def snapshot(self) -> Snapshot:
+        """The days' files as they are now."""
+        return self.lake.snapshot(self.table, self.days)
+
+
 class Lake:
     """The Iceberg tables below one root, and their catalog."""
 

@@ -7,26 +7,21 @@ released by the kernel when its holder dies, makes everybody wait in line, and a
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clickstream_assets.errors import QueryRefused, WarehouseBusy
+from clickstream_assets.errors import Busy, QueryRefused
+from clickstream_assets.storage.locks import ProcessLock
 from clickstream_assets.storage.staged import Account, LandingFile
 
 if TYPE_CHECKING:
     import duckdb
 
     from clickstream_assets.storage.lake import Snapshot
-
-_LOG = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -75,18 +70,6 @@ _STATUS = {
 }
 
 
-@dataclass(frozen=True)
-class Holder:
-    """Who has the warehouse open."""
-
-    pid: int
-    what: str
-    since: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.what}, since {self.since})"
-
-
 class Warehouse:
     """The DuckDB warehouse of one home folder.
 
@@ -96,44 +79,17 @@ class Warehouse:
     def __init__(self, path: Path, *, lock_timeout: float):
         self.path = path
         self.lock_timeout = lock_timeout
-        self._held = 0
+        self._lock = ProcessLock(path, str(path))
 
     @contextlib.contextmanager
     def locked(self, what: str, *, timeout: float | None = None) -> Iterator[None]:
         """Hold the warehouse without opening it, e.g. while dbt does; may be nested within one process.
 
         Raises:
-            WarehouseBusy: another process still holds it after ``timeout`` seconds; names that process.
+            Busy: another process still holds it after ``timeout`` seconds; names that process.
         """
-        from filelock import FileLock, Timeout
-
-        if self._held:
+        with self._lock.held(what, timeout=self.lock_timeout if timeout is None else timeout):
             yield
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        wait = self.lock_timeout if timeout is None else timeout
-        lock = FileLock(self.path.with_suffix(".lock"))
-        try:
-            try:
-                lock.acquire(timeout=min(1.0, wait))
-            except Timeout:
-                _LOG.warning("waiting for %s to be free: held by %s", self.path, self._holder() or "another process")
-                lock.acquire(timeout=wait)
-        except Timeout:
-            raise WarehouseBusy(
-                f"{self.path} is held by {self._holder() or 'another process'}; waited {wait:g} s. "
-                "Try again when it has finished."
-            ) from None
-        note = self.path.with_suffix(".holder.json")
-        self._held += 1
-        try:
-            since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            note.write_text(json.dumps(asdict(Holder(os.getpid(), what, since))))
-            yield
-        finally:
-            self._held -= 1
-            note.unlink(missing_ok=True)
-            lock.release()
 
     @contextlib.contextmanager
     def connect(self, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -163,7 +119,7 @@ class Warehouse:
 
         Raises:
             QueryRefused: not valid SQL, or a statement that is not a query.
-            WarehouseBusy: a run held the warehouse for 30 s.
+            Busy: a run held the warehouse for 30 s.
         """
         import duckdb
 
@@ -287,13 +243,8 @@ class Warehouse:
             except duckdb.IOException as error:
                 # A program that does not know the lock file, such as a BI tool, has the warehouse open.
                 if "lock" not in str(error).lower() or time.monotonic() > deadline:
-                    raise WarehouseBusy(f"{self.path} cannot be opened: {error}") from error
+                    raise Busy(f"{self.path} cannot be opened: {error}") from error
                 time.sleep(0.2)
-
-    def _holder(self) -> Holder | None:
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, TypeError):
-            return Holder(**json.loads(self.path.with_suffix(".holder.json").read_text()))
-        return None
 
 
 def identifier(name: str) -> str:

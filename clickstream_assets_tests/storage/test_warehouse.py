@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clickstream_assets.errors import QueryRefused, WarehouseBusy
+from clickstream_assets.errors import QueryRefused, Busy
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, TABLES, Table
 from clickstream_assets.storage.lake import Lake
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile
@@ -382,13 +382,13 @@ def test_a_warehouse_that_another_process_holds_is_waited_for_and_its_holder_nam
     process = hold(holders, warehouse, HOLD.format(how=how))
     warehouse.lock_timeout = 0.5
     started = time.monotonic()
-    with pytest.raises(WarehouseBusy) as busy, warehouse.connect("test"):
+    with pytest.raises(Busy) as busy, warehouse.connect("test"):
         pass
     assert 0.4 < time.monotonic() - started < 3
     message = str(busy.value)
     assert f"process {process.pid} (a long run, since 20" in message and str(warehouse.path) in message
     assert "\n" not in message
-    with pytest.raises(WarehouseBusy, match=f"process {process.pid}"), warehouse.reader("test", timeout=0.2):
+    with pytest.raises(Busy, match=f"process {process.pid}"), warehouse.reader("test", timeout=0.2):
         pass
 
 
@@ -396,7 +396,7 @@ def test_a_reader_of_a_warehouse_that_is_being_made_waits_no_longer_than_it_said
     hold(holders, warehouse, HOLD.format(how="locked('making it')"))
     warehouse.lock_timeout = 30
     started = time.monotonic()
-    with pytest.raises(WarehouseBusy, match="making it"), warehouse.reader("test", timeout=0.2):
+    with pytest.raises(Busy, match="making it"), warehouse.reader("test", timeout=0.2):
         pass
     assert time.monotonic() - started < 3
 
@@ -409,8 +409,8 @@ def test_a_killed_holder_lets_go_within_a_second(warehouse, holders) -> None:
     assert ledger(warehouse) == []
     assert time.monotonic() - started < 1
     with warehouse.locked("test"):
-        assert warehouse._holder().what == "test"
-    assert warehouse._holder() is None
+        assert warehouse._lock._holder().what == "test"
+    assert warehouse._lock._holder() is None
 
 
 def test_a_waiting_process_gets_the_warehouse_when_the_holder_ends(warehouse, holders) -> None:
@@ -425,9 +425,9 @@ def test_the_warehouse_may_be_held_and_opened_within_one_process(warehouse) -> N
         warehouse.set_run_window("shop", [MONDAY])
         with warehouse.locked("inner"):
             assert warehouse.query("from ops.run_window")[1] == [("shop", MONDAY)]
-        assert warehouse._holder().what == "outer"
+        assert warehouse._lock._holder().what == "outer"
         warehouse.set_run_window("shop", [TUESDAY])
-    assert warehouse._holder() is None
+    assert warehouse._lock._holder() is None
     assert warehouse.query("from ops.run_window")[1] == [("shop", TUESDAY)]
 
 
@@ -436,14 +436,14 @@ def test_a_program_that_does_not_know_the_lock_gives_a_sentence(warehouse, holde
         pass
     process = hold(holders, warehouse, FOREIGN)
     warehouse.lock_timeout = 0.3
-    with pytest.raises(WarehouseBusy) as busy, warehouse.connect("test"):
+    with pytest.raises(Busy) as busy, warehouse.connect("test"):
         pass
     message = str(busy.value)
     assert str(process.pid) in message and str(warehouse.path) in message
     assert "\n" not in message
     warehouse.lock_timeout = 30
     started = time.monotonic()
-    with pytest.raises(WarehouseBusy), warehouse.reader("test", timeout=0.3):
+    with pytest.raises(Busy), warehouse.reader("test", timeout=0.3):
         pass
     assert time.monotonic() - started < 3, "a reader waits as long as it said, not as long as a writer"
     process.kill()
@@ -455,7 +455,7 @@ def test_a_file_that_is_no_warehouse_gives_a_sentence(warehouse) -> None:
     warehouse.path.parent.mkdir(parents=True)
     warehouse.path.write_bytes(b"not a database, but long enough to look at" * 100)
     started = time.monotonic()
-    with pytest.raises(WarehouseBusy, match="cannot be opened") as busy, warehouse.connect("test"):
+    with pytest.raises(Busy, match="cannot be opened") as busy, warehouse.connect("test"):
         pass
     assert time.monotonic() - started < 1 and "\n" not in str(busy.value)
 

@@ -27,13 +27,14 @@ def events_cleaned(context: dg.AssetExecutionContext, raw: Any, platform: dg.Res
     from clickstream_assets.storage import spark
     from clickstream_assets.transforms import ecommerce
 
-    staged = spark.stage(
-        platform.spark,
-        platform.lake,
-        source=raw,
-        target=ECOMMERCE_CLEANED,
-        transform=ecommerce.clean,
-        days=partitions.days(context.partition_keys),
-        run_id=context.run.run_id,
-    )
-    yield from guards.report(context, staged, platform)
+    with platform.exclusive("ecommerce", f"cleaning {ECOMMERCE_CLEANED.name}"):
+        staged = spark.stage(
+            platform.spark,
+            platform.lake,
+            source=raw.snapshot(),
+            target=ECOMMERCE_CLEANED,
+            transform=ecommerce.clean,
+            days=partitions.days(context.partition_keys),
+            run_id=context.run.run_id,
+        )
+        yield from guards.report(context, staged, platform)

@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets import guards, layers, partitions
+from clickstream_assets.domains import domain
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import ECOMMERCE_RAW
 
-FOLDER = "ecommerce/ingestion_date={day}"
 COLUMNS = ("UserID", "SessionID", "Timestamp", "EventType", "ProductID", "Amount", "Outcome")
 
 
@@ -31,16 +31,17 @@ def events_raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Pla
 
     loader = LandingLoader(
         table=ECOMMERCE_RAW,
-        folder=FOLDER,
+        folder=domain("ecommerce").landing,
         required=COLUMNS,
         landing=platform.landing,
         lake=platform.lake,
         limits=platform.settings.limits,
     )
-    staged = loader.stage(
-        partitions.days(context.partition_keys),
-        platform.warehouse.landing_files("ecommerce"),
-        run_id=context.run.run_id,
-        progress=context.log.info,
-    )
-    yield from guards.report(context, staged, platform)
+    with platform.exclusive("ecommerce", f"loading {ECOMMERCE_RAW.name}"):
+        staged = loader.stage(
+            partitions.days(context.partition_keys),
+            platform.warehouse.landing_files("ecommerce"),
+            run_id=context.run.run_id,
+            progress=context.log.info,
+        )
+        yield from guards.report(context, staged, platform)

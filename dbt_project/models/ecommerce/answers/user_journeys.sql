@@ -10,9 +10,11 @@ events as (
 
 purchasers as (
 
-    select user_id
-    from {{ ref('user_totals') }}
-    where purchases > 0
+    -- From the events themselves, not from a table that a run brings up to date a moment later:
+    -- a reader in between must not see new events with old purchasers.
+    select distinct user_id
+    from events
+    where event_type = 'purchase'
 
 )
 

@@ -1,0 +1,89 @@
+"""Locks between processes of one home folder, which the kernel releases when their holder dies.
+
+A note beside the lock says who holds it, for the message of whoever waits. Within a process a lock may be taken again
+while it is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clickstream_assets.errors import Busy
+
+_LOG = logging.getLogger(__name__)
+
+#: a wait shorter than this is not worth a word
+_SILENT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock."""
+
+    pid: int
+    what: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.what}, since {self.since})"
+
+
+class ProcessLock:
+    """One lock: ``path`` names its files, ``<path>.lock`` and ``<path>.holder.json``; ``thing`` is for messages."""
+
+    def __init__(self, path: Path, thing: str):
+        self._path = path
+        self._thing = thing
+        self._held = 0
+
+    @contextlib.contextmanager
+    def held(self, what: str, *, timeout: float) -> Iterator[None]:
+        """Hold the lock; ``what`` tells others what for.
+
+        Raises:
+            Busy: another process still holds it after ``timeout`` seconds; names that process.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._held:
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._path.with_suffix(".lock"))
+        try:
+            try:
+                lock.acquire(timeout=min(_SILENT_SECONDS, timeout))
+            except Timeout:
+                _LOG.warning("waiting for %s: held by %s", self._thing, self._holder() or "another process")
+                lock.acquire(timeout=max(timeout - _SILENT_SECONDS, 0))
+        except Timeout:
+            raise Busy(
+                f"{self._thing} is held by {self._holder() or 'another process'}; waited {timeout:g} s. "
+                "Try again when it has finished."
+            ) from None
+        note = self._path.with_suffix(".holder.json")
+        self._held = 1
+        try:
+            since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            note.write_text(json.dumps(asdict(Holder(os.getpid(), what, since))))
+            yield
+        finally:
+            self._held -= 1
+            note.unlink(missing_ok=True)
+            lock.release()
+
+    def _holder(self) -> Holder | None:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, TypeError):
+            return Holder(**json.loads(self._path.with_suffix(".holder.json").read_text()))
+        return None
