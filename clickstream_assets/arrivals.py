@@ -161,7 +161,8 @@ class Arrivals:
             days={day: [file.info for file in days[day]] for day in sorted(days)},
             elsewhere=sorted({_folder(file.info) for file in taken if file.day is None}),
             left=len(left),
-            cursor=_Memory(after.floor, after.seen, {**after.days, **as_before}).dump(),
+            # Digests of days without files stay: a landing folder that was away for a while is not news.
+            cursor=_Memory(after.floor, after.seen, {**memory.days, **after.days, **as_before}).dump(),
         )
 
     def _list(self) -> Iterable[_Listed]:
@@ -173,7 +174,7 @@ class Arrivals:
             if folder not in days:
                 days[folder] = self._day(folder)
             day = days[folder]
-            # The day is part of it: what lies in tomorrow's successor is new again on the day it becomes a partition.
+            # The day is part of it: what lies in a folder that becomes a partition tomorrow is new again then.
             content = f"{'' if day is None else day.toordinal()}\0{info.path}\0{etag(info)}"
             digest = hashlib.blake2b(content.encode(), digest_size=8).digest()
             yield _Listed((info.modified_ns, info.path), day, int.from_bytes(digest), info)
@@ -194,7 +195,9 @@ def _next(floor: Position, digests: Mapping[int, int], recent: Sequence[_Listed]
     """
     newest = max((file.info.modified_ns for file in recent), default=0)
     positions = sorted(file.position for file in recent)
-    floor = max(floor, (min(newest, limit) - OVERLAP_NS, ""), *positions[-SEEN:][:1])
+    floor = max(floor, (min(newest, limit) - OVERLAP_NS, ""))
+    if len(positions) > SEEN:
+        floor = max(floor, positions[-SEEN])
     return _Memory(
         floor=floor,
         seen=frozenset(file.digest for file in recent if file.position >= floor),

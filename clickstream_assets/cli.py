@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -201,21 +203,26 @@ def _print_csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _print_json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    json.dump([dict(zip(names, row, strict=True)) for row in rows], sys.stdout, default=_json, ensure_ascii=False)
-    sys.stdout.write("\n")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ClickstreamError(f"More than one column is called {', '.join(twice)}: name them apart with AS.")
+    keys = [json.dumps(name, ensure_ascii=False) for name in names]
+    objects = (
+        "{" + ", ".join(f"{key}: {_json(value)}" for key, value in zip(keys, row, strict=True)) + "}" for row in rows
+    )
+    click.echo("[" + ", ".join(objects) + "]")
 
 
 def _plain(value: Any) -> str:
     return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
 
 
-def _json(value: Any) -> Any:
-    """Decimals stay exact as numbers; dates and time stamps become ISO 8601 text."""
-    from decimal import Decimal
-
+def _json(value: Any) -> str:
+    """Decimals are exact numbers, dates and time stamps ISO 8601 text, and what is not a finite number is null."""
     if isinstance(value, Decimal):
-        return float(value)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+        return f"{value:f}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "null"
+    return json.dumps(value, default=lambda v: v.isoformat() if hasattr(v, "isoformat") else str(v), ensure_ascii=False)
 
 
 _PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}

@@ -38,7 +38,8 @@ def manifest() -> Path:
     Raises:
         dagster.Failure: dbt cannot parse the project.
     """
-    sources = (p for folder in ("models", "macros", "tests") for p in (PROJECT / folder).rglob("*") if p.is_file())
+    # Folders too: their time changes when a file in them is removed.
+    sources = (path for folder in ("models", "macros", "tests") for path in (PROJECT / folder).rglob("*"))
     newest = max(p.stat().st_mtime for p in (*sources, PROJECT / "dbt_project.yml", PROJECT / "profiles.yml"))
     if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
         result = _invoke(["parse", "--quiet"], target=MANIFEST.parent)

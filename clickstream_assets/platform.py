@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clickstream_assets.settings import Settings
-from clickstream_assets.storage.locks import ProcessLock
+from clickstream_assets.storage.locks import process_lock
 from clickstream_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -62,11 +62,15 @@ class Platform:
     def exclusive(self, domain: str, what: str) -> Iterator[None]:
         """Let no other process write to a domain meanwhile: a step holds this from its first read to its last commit.
 
-        Without it two runs of one day could publish one's rows and the other's quarantine.
+        Without it two runs could load the same content twice, or publish one's rows and the other's quarantine. What a
+        killed process left half published is finished first.
 
         Raises:
             Busy: another process is still at it after the lock timeout; names that process.
         """
-        lock = ProcessLock(self.settings.home / "locks" / domain, f"the domain {domain}")
+        from clickstream_assets.storage.publishing import reconcile
+
+        lock = process_lock(self.settings.home / "locks" / domain, f"the domain {domain}")
         with lock.held(what, timeout=self.settings.lock_timeout):
+            reconcile(self.lake, self.warehouse, domain)
             yield

@@ -1,7 +1,7 @@
 """Which days must be made again because what they were made from has changed. No Dagster here.
 
 Nothing is remembered between runs: raw says which snapshot last changed a day, the ledger says which one the cleaned
-day was made from, and where they differ the day is pending. The CLI and the sensors ask the same function.
+day was made from, and where they differ the day is pending; likewise from cleaned to the events of the models.
 """
 
 from __future__ import annotations
@@ -11,17 +11,24 @@ from datetime import date, timedelta
 
 from clickstream_assets.domains import Domain
 from clickstream_assets.platform import Platform
+from clickstream_assets.schemas import Table
 
 #: days recomputed for nothing are cheaper than another run, up to this many between two that are needed
 MERGED_GAP = timedelta(days=7)
 
 
 def pending_days(platform: Platform, domain: Domain) -> list[date]:
-    """Cleaned days whose raw rows have changed since, in order."""
-    raw = platform.lake.snapshot(domain.raw)
-    made_from = platform.warehouse.source_snapshots(domain.cleaned.name)
-    now = {file.day: raw.version(file.day) for file in raw.files}
-    return sorted(day for day, version in made_from.items() if now.get(day) != version)
+    """Days whose cleaned rows are not made from today's raw rows, or whose events not from today's cleaned rows."""
+    with platform.exclusive(domain.name, "looking for days to repair"):
+        pending = _behind(platform, domain.raw, domain.cleaned.name) | _behind(platform, domain.cleaned, domain.events)
+    return sorted(day for day in pending if platform.settings.start_date <= day)
+
+
+def _behind(platform: Platform, source: Table, asset: str) -> set[date]:
+    snapshot = platform.lake.snapshot(source)
+    now = {file.day: file.added for file in snapshot.files}
+    made_from = platform.warehouse.source_snapshots(asset)
+    return {day for day in now.keys() | made_from.keys() if now.get(day) != made_from.get(day)}
 
 
 def ranges(days: Iterable[date]) -> list[tuple[date, date]]:

@@ -41,6 +41,7 @@ class Table:
     """
 
     name: str
+    domain: str
     lake: str
     columns: tuple[Column, ...]
     partition: tuple[str, ...]
@@ -49,16 +50,6 @@ class Table:
     warehouse: str | None = None
     #: the name under which the warehouse shows the lake's files without loading them
     external: str | None = None
-
-    @property
-    def domain(self) -> str:
-        """``ecommerce`` of ``ecommerce_raw.events_raw``."""
-        return self.schema_name.removesuffix("_raw").removesuffix("_cleaned")
-
-    @property
-    def schema_name(self) -> str:
-        """The part of the name before the dot."""
-        return self.name.partition(".")[0]
 
     @property
     def key(self) -> list[str]:
@@ -124,12 +115,13 @@ _LINEAGE = (
     Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
     Column("source_line", INTEGER, "Physical line on which the record starts; the header is line 1."),
     Column("record_number", INTEGER, "Position of the record in its file, from 1; broken records count too."),
-    Column("content_hash", TEXT, "SHA-256 of the landing file's bytes, hex."),
+    Column("content_hash", TEXT, "SHA-256 of the landing file's content, decompressed, hex."),
     Column("extra", TEXT, "JSON object of the file's columns that the table does not know; null when there are none."),
 )
 
 ECOMMERCE_RAW = Table(
     name="ecommerce_raw.events_raw",
+    domain="ecommerce",
     lake="ecommerce_raw.events_raw",
     external="spectrum_ecommerce.events_raw",
     partition=("ingestion_date",),
@@ -149,6 +141,7 @@ ECOMMERCE_RAW = Table(
 
 ECOMMERCE_CLEANED = Table(
     name="ecommerce.events_cleaned",
+    domain="ecommerce",
     lake="ecommerce_cleaned.events_cleaned",
     warehouse="ecommerce.events_cleaned",
     partition=("ingestion_date",),
@@ -172,6 +165,7 @@ ECOMMERCE_CLEANED = Table(
 
 QUARANTINE = Table(
     name="ops.quarantine",
+    domain="ops",
     lake="ops.quarantine",
     warehouse="ops.quarantine",
     partition=("asset", "partition_date"),

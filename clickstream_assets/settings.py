@@ -58,7 +58,7 @@ class Settings:
         environment = _choice(env, "CLICKSTREAM_ENVIRONMENT", ("local",))
         _choice(env, "CLICKSTREAM_CATALOG", ("sql",))
         _choice(env, "CLICKSTREAM_WAREHOUSE", ("duckdb",))
-        home = Path(env.get("CLICKSTREAM_HOME") or ".clickstream").expanduser().absolute()
+        home = _home(env)
         defaults = Limits()
         return cls(
             environment=environment,
@@ -115,6 +115,19 @@ def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise SettingsError(f"{name} is {value!r}: this version supports {' or '.join(map(repr, allowed))}.")
     return value
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    home = Path(env.get("CLICKSTREAM_HOME") or ".clickstream").expanduser().absolute()
+    # Spark takes the first four for patterns; the catalog's and dbt's addresses end at the others.
+    if special := sorted(set(str(home)) & set("[]*?#%{}")):
+        raise SettingsError(
+            f"CLICKSTREAM_HOME is {str(home)!r}: choose a folder without {' '.join(special)} in its path."
+        )
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise SettingsError(f"CLICKSTREAM_HOME is {str(home)!r}: {existing} is not a folder that can be written to.")
+    return home
 
 
 def _folder(env: Mapping[str, str], name: str, default: Path) -> str:

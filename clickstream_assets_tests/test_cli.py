@@ -57,6 +57,10 @@ def test_query_prints_tables_csv_and_json(home: Home) -> None:
     (row,) = csv.DictReader(io.StringIO(clickstream(home, "query", sql, "--format", "csv").stdout))
     assert row == {"n": "1", "text": 'a,"b"', "nothing": "", "day": "2024-03-01", "money": "1.50"}
     (record,) = json.loads(clickstream(home, "query", sql, "--format", "json").stdout)
+    exact = clickstream(
+        home, "query", "select 9999999999999999.99::decimal(18,2) as m, 'nan'::double as x", "--format", "json"
+    )
+    assert exact.stdout == '[{"m": 9999999999999999.99, "x": null}]\n'
     assert record == {"n": 1, "text": 'a,"b"', "nothing": None, "day": "2024-03-01", "money": 1.5}
 
 
@@ -70,6 +74,8 @@ def test_query_prints_tables_csv_and_json(home: Home) -> None:
         (["query", "create table t (n int)"], "CREATE is not a query"),
         (["query", "selec"], "The query failed"),
         (["query", " "], "The query is empty"),
+        (["query", "select * from time"], "Table with name time does not exist"),
+        (["query", "select 1 as a, 2 as a", "--format", "json"], "More than one column is called a"),
         (["generate", "nothing", "--from", "2024-03-01", "--to", "2024-03-01", "--rows-per-day", "1"], "nothing"),
     ],
 )

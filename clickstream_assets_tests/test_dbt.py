@@ -57,7 +57,7 @@ def test_a_failing_dbt_test_fails_the_run_and_names_itself(home: Home) -> None:
     with home.platform.warehouse.connect("spoil an aggregate of another date") as connection:
         connection.execute("update ecommerce.user_days set product_views = 7")
     home.land("2024-03-02", "a.csv", "1,1,2024-03-02 10:00:00,page_view,,,")
-    with pytest.raises(RunFailed, match=r"dbt: .*test \w+ on user_totals: .*target.*\.sql|dbt: .*test \w+.*\.sql"):
+    with pytest.raises(RunFailed, match=r"dbt: .*test \w+ on \w+: Got 1 result.*\.sql"):
         home.run("2024-03-02")
 
 
@@ -73,6 +73,21 @@ def test_a_run_recomputes_only_the_dates_that_its_rows_touch(home: Home) -> None
         (date(2024, 3, 2), 2024),
     ]
     assert home.query("select * from ecommerce.stale_event_dates") == []
+
+
+def test_a_run_reads_the_files_of_its_own_days_only(home: Home) -> None:
+    """What dbt sent for the aggregates of one day opens one file of six."""
+    for day in range(1, 7):
+        home.land(f"2024-03-0{day}", "a.csv", f"{day},1,2024-03-0{day} 10:00:00,purchase,p{day},5.00,")
+    home.run("2024-03-01", "2024-03-06")
+    home.run("2024-03-03")
+    for model in ("user_days", "product_days", "event_type_days", "ingested_days", "session_parts"):
+        (compiled,) = (home.path / "dbt" / "compiled").rglob(f"{model}.sql")
+        assert "and ingestion_date in (cast('2024-03-03' as date))" in " ".join(compiled.read_text().split())
+    ((_, plan),) = home.query(
+        "explain analyze select * from ecommerce.events where ingestion_date in (cast('2024-03-03' as date))"
+    )
+    assert "Total Files Read: 1" in plan
 
 
 def test_the_warehouse_is_free_when_dbt_has_ended(home: Home) -> None:

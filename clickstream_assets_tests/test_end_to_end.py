@@ -167,6 +167,37 @@ def test_identical_rows_are_distinct_events_with_ids_that_stay(home: Home) -> No
     assert home.query("select event_id from ecommerce.events order by 1") == ids
 
 
+def test_a_file_and_its_gzipped_copy_are_the_same_content(home: Home) -> None:
+    record = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
+    home.land("2024-03-01", "a.csv", record)
+    home.land("2024-03-02", "a.csv.gz", record)
+    home.run("2024-03-01", "2024-03-02")
+    assert home.one("select total_revenue from ecommerce.revenue_metrics") == (Decimal("5.00"),)
+
+
+def test_everything_that_the_rules_accept_passes_the_models_tests(home: Home) -> None:
+    """Each optional column empty, words and dates nobody expects, and amounts where none belongs."""
+    home.land(
+        "2024-03-01",
+        "a.csv",
+        "1,,2024-03-01 10:00:00,page_view,,,",
+        "1,,2024-03-01 10:00:00,purchase,p1,0,",
+        "2,1,0001-01-01 00:00:00,Ünknown,,7.777,x",
+        "3,1,9999-12-31 23:59:59.999999,add_to_cart,p2,,",
+        '"o\'""1""",1,2024-03-01T10:00:00Z,purchase,p\'1,9999999999.99,',
+        "4,1,2024-03-01 10:00:00,product_view,p3,12.00,",
+    )
+    home.run("2024-03-01")
+    assert home.ledger(EVENTS, "2024-03-01") == (6, 6, 0, 0, 0, 0)
+    assert home.query("select user_id, session_id from ecommerce.sessions order by 1, 2") == [
+        ("2", "1"),
+        ("3", "1"),
+        ("4", "1"),
+        ('o\'"1"', "1"),
+    ]
+    assert home.one("select sum(events) from ecommerce.daily_active_users") == (6,)
+
+
 def _read_landing(root: Path) -> list[dict[str, str]]:
     events = []
     for path in sorted(root.rglob("*.csv*")):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -76,3 +79,73 @@ def _load_raw_only(home: Home, day: str, name: str, *records: str) -> None:
     raw, _ = run._split(job)
     with run.instance(home.settings) as storage:
         run._execute(job, storage, raw, date.fromisoformat(day), date.fromisoformat(day))
+
+
+def _die_at(where: str, day: str) -> None:
+    """Run a day in a process of its own that ends at once, as by SIGKILL, when it comes to ``where`` in publishing."""
+    program = (
+        "import os\nfrom datetime import date\nfrom clickstream_assets import domains\n"
+        "from clickstream_assets.storage import lake, publishing\n"
+        f"{where}\n"
+        "from clickstream_assets.run import run_domain\n"
+        f"run_domain(domains.domain('ecommerce'), date.fromisoformat('{day}'), date.fromisoformat('{day}'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 77, done.stderr
+
+
+#: after the rows of a table are committed to the lake, and before its quarantine or the warehouse know
+DIE = """
+def die(*_):
+    if _[-1].table.name == {table!r}: os._exit(77)
+    return original(*_)
+original = {target}
+{target} = die
+"""
+MOMENTS = {
+    "before the quarantine": "lake.Lake.publish_quarantine",
+    "before the warehouse": "publishing._record",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("table", ["ecommerce_raw.events_raw", "ecommerce.events_cleaned"])
+def test_what_a_killed_process_left_half_published_is_finished_by_a_run_of_another_day(
+    home: Home, moment: str, table: str
+) -> None:
+    purchase = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
+    broken = ",1,2024-03-01 10:00:00,page_view,,,"
+    kept = home.land("2024-03-01", "a.csv", purchase, broken, "1,1,ragged")
+    _die_at(DIE.format(table=table, target=MOMENTS[moment]), "2024-03-01")
+    kept.unlink()  # landing expires: only what was published is left
+    home.land("2024-03-05", "copy.csv", purchase, broken, "1,1,ragged")
+    home.run("2024-03-05")
+
+    assert home.ledger("ecommerce_raw.events_raw", "2024-03-01") == (3, 2, 1, 0, 0, 0)
+    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (2, 1, 1, 0, 0, 0)
+    assert home.ledger("ecommerce.events", "2024-03-01") == (1, 1, 0, 0, 0, 0)
+    assert home.ledger("ecommerce_raw.events_raw", "2024-03-05") == (0, 0, 0, 0, 0, 0)
+    assert home.query("select total_revenue from ecommerce.revenue_metrics") == [(5,)]
+    assert home.query("select asset, rule from ops.quarantine order by 1") == [
+        ("ecommerce.events_cleaned", "missing_user_id"),
+        ("ecommerce_raw.events_raw", "ragged"),
+    ]
+    assert home.query("select * from ops.publishing") == []
+
+
+def test_two_runs_at_once_count_the_same_content_once(home: Home) -> None:
+    """Both land the same file; each waits for the other's steps, and neither loses what the other showed."""
+    purchase = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
+    for day in ("2024-03-01", "2024-03-05"):
+        home.land(day, "same.csv", purchase)
+    home.land("2024-03-05", "more.csv", "2,1,2024-03-05 10:00:00,page_view,,,")
+    command = [Path(sys.executable).with_name("clickstream"), "run", "ecommerce", "--date"]
+    both = [subprocess.Popen([*command, day], stderr=subprocess.PIPE) for day in ("2024-03-01", "2024-03-05")]
+    for process in both:
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors
+    assert home.query("select total_revenue from ecommerce.revenue_metrics") == [(5,)]
+    assert home.query("select user_id, ingestion_date from ecommerce.events order by 1") == [
+        ("1", date(2024, 3, 1)),
+        ("2", date(2024, 3, 5)),
+    ]

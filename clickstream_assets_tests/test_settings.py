@@ -30,6 +30,9 @@ def test_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("CLICKSTREAM_START_DATE", "01.01.2024", "write it as YYYY-MM-DD"),
         ("CLICKSTREAM_MAX_REJECTED_SHARE", "50%", "give a number"),
         ("CLICKSTREAM_MAX_REJECTED_SHARE", "1.5", "between 0 and 1"),
+        ("CLICKSTREAM_HOME", "/tmp/a[1]", r"without \[ \] in its path"),
+        ("CLICKSTREAM_HOME", "/etc/passwd", "not a folder that can be written to"),
+        ("CLICKSTREAM_HOME", "/etc/passwd/below", "not a folder that can be written to"),
         ("SPARK_REMOTE", "localhost:15002", "sc://host:15002"),
     ],
 )

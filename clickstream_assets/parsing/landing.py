@@ -71,34 +71,41 @@ class LandingLoader:
         wanted = set(days)
         while missing := sorted(wanted - inspected.keys()):
             for number, day in enumerate(missing, start=1):
-                inspected[day] = [self._inspect(info, day) for info in self._files(day)]
+                inspected[day] = [self._inspect(info, day) for info in self._files(day, progress)]
                 if inspected[day]:
                     progress(f"inspected {day} ({number} of {len(missing)} days, {len(inspected[day])} files)")
             owners = _owners(inspected, by_path.values())
             wanted |= _touched(inspected, by_path.values(), owners)
         return self._write(inspected, by_path.values(), owners, run_id=run_id, progress=progress)
 
-    def _files(self, day: date) -> list[FileInfo]:
-        return [f for f in self._landing.files(self.folder.format(day=day)) if f.path.lower().endswith(_NAMES)]
+    def _files(self, day: date, progress: Progress) -> list[FileInfo]:
+        found = self._landing.files(self.folder.format(day=day))
+        if others := [file.path for file in found if not file.path.lower().endswith(_NAMES)]:
+            progress(f"left out, since their names end in neither {' nor '.join(_NAMES)}: {', '.join(others)[:500]}")
+        return [file for file in found if file.path.lower().endswith(_NAMES)]
 
     def _inspect(self, info: FileInfo, day: date) -> _Inspected:
-        problem = None
         with self._landing.open(info.path) as raw:
-            hashed = Hashed(raw)
+            content = Hashed(text_of(raw, info.path, self._limits))
             try:
-                stream = text_of(hashed, info.path, self._limits)
-                first = stream.read(_READ_BYTES)
+                first = content.read(_READ_BYTES)
                 if b"\0" in first:
                     raise RejectedFile("it is binary, not text: it has NUL bytes")
-                header = delimited.read(Prefixed(first, stream), self._limits).header
+                header = delimited.read(Prefixed(first, content), self._limits).header
                 match_header(header, self.required)
-                while stream.read(_READ_BYTES):
+                while content.read(_READ_BYTES):
                     pass
             except RejectedFile as error:
-                problem = str(error)
-            while hashed.read(_READ_BYTES):  # the hash is of the whole file, whatever was read of it
+                return _Inspected(info, day, self._hash_of_bytes(info), str(error))
+        return _Inspected(info, day, content.hexdigest(), None)
+
+    def _hash_of_bytes(self, info: FileInfo) -> str:
+        """For a file whose content cannot be had."""
+        with self._landing.open(info.path) as raw:
+            hashed = Hashed(raw)
+            while hashed.read(_READ_BYTES):
                 pass
-        return _Inspected(info, day, hashed.hexdigest(), problem)
+        return hashed.hexdigest()
 
     def _write(
         self,
@@ -145,16 +152,14 @@ class LandingLoader:
         if owners[file.content_hash] != (file.day, file.info.path):
             return replace(entry, status=DUPLICATE)
         with self._landing.open(file.info.path) as raw:
-            hashed = Hashed(raw)
+            content = Hashed(text_of(raw, file.info.path, self._limits))
             try:
-                reader = delimited.read(text_of(hashed, file.info.path, self._limits), self._limits)
+                reader = delimited.read(content, self._limits)
                 columns = match_header(reader.header, self.required)
                 rows = writer.write_file(file.info.path, file.content_hash, columns, reader)
             except RejectedFile as error:  # the first pass found nothing wrong
                 raise ClickstreamError(f"{file.info.path} changed while it was read ({error}): run again.") from error
-            while hashed.read(_READ_BYTES):
-                pass
-        if hashed.hexdigest() != file.content_hash:
+        if content.hexdigest() != file.content_hash:
             raise ClickstreamError(f"{file.info.path} changed while it was read: run again.")
         return replace(entry, rows=rows)
 

@@ -1,7 +1,7 @@
 """The two IO managers: they publish what a step staged, and hand the next step what to read.
 
-``lake`` commits to Iceberg; ``warehouse`` does that too and then loads the warehouse table. Both keep the ledger,
-the quarantine and the landing files in step with what they published. No rows pass through them.
+``lake`` is for tables that are read in the lake, ``warehouse`` for those that the warehouse has too. On DuckDB the two
+do the same, since showing a view over the published files is all the loading there is. No rows pass through them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dagster as dg
 
 from clickstream_assets import partitions, schemas
 from clickstream_assets.platform import Platform
+from clickstream_assets.storage import publishing
 
 if TYPE_CHECKING:
     from clickstream_assets.storage.lake import Source
@@ -25,18 +26,8 @@ class LakeIOManager(dg.IOManager):
         self._platform = platform
 
     def handle_output(self, context: dg.OutputContext, obj: Staged) -> None:
-        """Publish, then record: a kill in between is seen as a partition whose ledger is older than its data."""
-        lake, warehouse = self._platform.lake, self._platform.warehouse
-        published = lake.publish(obj)
-        everything = lake.snapshot(obj.table)
-        with warehouse.connect(f"publishing {obj.table.name}") as connection:
-            warehouse.show(connection, everything)
-            warehouse.show(connection, lake.snapshot(schemas.QUARANTINE))
-            warehouse.record(connection, asset=obj.table.name, run_id=obj.run_id, accounts=obj.accounts)
-            if obj.landing_files is not None:
-                warehouse.replace_landing_files(
-                    connection, domain=obj.table.domain, days=obj.days, files=obj.landing_files
-                )
+        """Publish all of it, or leave it to the next step of the domain to finish."""
+        published = publishing.publish(self._platform.lake, self._platform.warehouse, obj)
         context.add_output_metadata({"snapshot": str(published.id), "files": len(published.files)})
 
     def load_input(self, context: dg.InputContext) -> Source:

@@ -10,7 +10,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -135,28 +135,36 @@ class Lake:
                     found.append(SnapshotFile(file.file_path, file.record_count, day, added))
         return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
 
-    def publish(self, staged: Staged) -> Snapshot:
-        """Replace the staged days of the table, and of its quarantine, by the staged files.
+    def verify(self, staged: Staged) -> None:
+        """Compare staged files with their tables.
 
-        Two commits, quarantine first: a kill between them leaves rows listed as rejected that are still to be
-        published, which the next run of the partition puts right, and never a rejected row that nothing lists.
+        Raises:
+            PublishError: a file's columns, types or days are not the table's.
+        """
+        self._verify(staged.table, staged.files, staged.days)
+        self._verify(QUARANTINE, staged.quarantine, staged.days)
+
+    def publish(self, staged: Staged) -> Snapshot:
+        """Replace the staged days of the table, and of its quarantine, by the staged files: a commit each.
 
         Returns:
             The table's snapshot after the commit, with the files of the staged days.
 
         Raises:
-            PublishError: a file's columns, types or days are not the table's, and nothing was published; or others
-                kept publishing to the table all the time.
+            PublishError: a file does not match the table, and nothing was published; or others kept publishing to the
+                table all the time.
         """
-        self._verify(staged.table, staged.files, staged.days)
-        self._verify(QUARANTINE, staged.quarantine, staged.days)
+        self.verify(staged)
+        self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, staged.run_id)
+        self.publish_quarantine(staged)
+        return self.snapshot(staged.table, staged.days)
+
+    def publish_quarantine(self, staged: Staged) -> None:
+        """Replace what the quarantine has of the table's staged days."""
         from pyiceberg.expressions import And
 
-        properties = {"clickstream.run-id": staged.run_id}
         of_asset = And(_is_in("asset", [staged.table.name]), _on_days(QUARANTINE, staged.days))
-        self._replace(QUARANTINE, of_asset, staged.quarantine, properties)
-        self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, properties)
-        return self.snapshot(staged.table, staged.days)
+        self._replace(QUARANTINE, of_asset, staged.quarantine, staged.run_id)
 
     def count_values(self, files: Sequence[StagedFile], column: str) -> Counter[str]:
         """How often each value of a text column occurs in staged files."""
@@ -229,9 +237,7 @@ class Lake:
             },
         )
 
-    def _replace(
-        self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], properties: Mapping[str, str]
-    ) -> None:
+    def _replace(self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], run_id: str) -> None:
         """Commit against the snapshot that was looked at, and look again when another process was faster.
 
         Two processes that publish a new day would otherwise both find nothing to delete, and both add their rows.
@@ -240,7 +246,7 @@ class Lake:
 
         for attempt in range(1, _COMMIT_ATTEMPTS + 1):
             try:
-                self._commit(table, where, files, properties)
+                self._commit(table, where, files, run_id)
                 return
             except (CommitFailedException, ValidationException) as error:
                 if attempt == _COMMIT_ATTEMPTS:
@@ -250,9 +256,7 @@ class Lake:
                     ) from error
                 time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311 so that two do not meet again
 
-    def _commit(
-        self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], properties: Mapping[str, str]
-    ) -> None:
+    def _commit(self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], run_id: str) -> None:
         iceberg = self._load(table) if not files else self._load_or_create(table)
         if iceberg is None:
             return
@@ -260,13 +264,14 @@ class Lake:
         occupied = iceberg.current_snapshot() is not None and any(True for _ in iceberg.scan(where).plan_files())
         if not occupied and not files:
             return
+        properties = {"clickstream.run-id": run_id}
         with iceberg.transaction() as transaction:
             if occupied:
-                transaction.delete(where, snapshot_properties=dict(properties))
+                transaction.delete(where, snapshot_properties=properties)
             if files:
                 transaction.add_files(
                     [self.files.uri(file.path) for file in files],
-                    snapshot_properties=dict(properties),
+                    snapshot_properties=properties,
                     check_duplicate_files=False,
                 )
 

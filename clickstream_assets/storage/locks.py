@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from clickstream_assets.errors import Busy
@@ -33,6 +34,12 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.what}, since {self.since})"
+
+
+@cache
+def process_lock(path: Path, thing: str) -> ProcessLock:
+    """The process's one lock of that path, so that it can be taken again while it is held."""
+    return ProcessLock(path, thing)
 
 
 class ProcessLock:

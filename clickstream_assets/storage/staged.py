@@ -49,11 +49,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one guard, evaluated on staged files; a failed blocking one stops the publishing."""
+    """The outcome of one guard, evaluated on staged files; a failed one stops the publishing."""
 
     name: str
     passed: bool
-    blocking: bool
     description: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,7 +105,7 @@ def count_by_day(files: Iterable[StagedFile]) -> Counter[date]:
 def _balances(accounts: Sequence[Account]) -> Check:
     wrong = {a.day.isoformat(): a.missing for a in accounts if a.missing}
     text = f"rows unaccounted for: {wrong}" if wrong else f"all rows of {len(accounts)} partition(s) accounted for"
-    return Check("ledger_balances", not wrong, True, text, {"partitions": len(accounts), "unaccounted": wrong})
+    return Check("ledger_balances", not wrong, text, {"partitions": len(accounts), "unaccounted": wrong})
 
 
 def _rejected_share(staged: Staged, *, limit: float) -> Check:
@@ -119,4 +118,4 @@ def _rejected_share(staged: Staged, *, limit: float) -> Check:
         if over
         else f"at most {max(shares.values(), default=0.0):.1%} rejected"
     )
-    return Check("rejected_share", not over, True, text, {"rejected_by_rule": dict(staged.rejected_by_rule)})
+    return Check("rejected_share", not over, text, {"rejected_by_rule": dict(staged.rejected_by_rule)})

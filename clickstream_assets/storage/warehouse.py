@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clickstream_assets.errors import Busy, QueryRefused
-from clickstream_assets.storage.locks import ProcessLock
+from clickstream_assets.schemas import Table
+from clickstream_assets.storage.locks import process_lock
 from clickstream_assets.storage.staged import Account, LandingFile
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ _EXPLAIN = re.compile(
 )
 
 #: no extension is ever fetched: a run needs no network, and a view must not load code
-_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_CONFIG = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    # a relation that does not exist is an error, not a variable of this program that happens to have its name
+    "python_enable_replacements": "false",
+}
 
 #: relations that the pipeline keeps about itself; counts are never null
 _OPS = """
@@ -45,6 +51,7 @@ create table if not exists ops.row_ledger (
 create table if not exists ops.landing_files (
     path varchar not null primary key, size bigint not null, content_hash varchar not null,
     partition_date date not null, rows bigint not null, status varchar not null, run_id varchar not null);
+create table if not exists ops.publishing (table_name varchar not null primary key, domain varchar, staged varchar);
 create table if not exists ops.run_window (domain varchar not null, partition_date date not null);
 """
 
@@ -79,7 +86,7 @@ class Warehouse:
     def __init__(self, path: Path, *, lock_timeout: float):
         self.path = path
         self.lock_timeout = lock_timeout
-        self._lock = ProcessLock(path, str(path))
+        self._lock = process_lock(path, str(path))
 
     @contextlib.contextmanager
     def locked(self, what: str, *, timeout: float | None = None) -> Iterator[None]:
@@ -175,6 +182,20 @@ class Warehouse:
                 [asset, a.day, run_id, a.rows_in, a.rows_out, a.rejected, a.duplicate, a.late, a.filtered,
                  a.source_snapshot, now],
             )  # fmt: skip
+
+    def note_publishing(self, connection: duckdb.DuckDBPyConnection, table: Table, staged: str) -> None:
+        """Write down what is about to be published; one at a time for a table."""
+        connection.execute("insert or replace into ops.publishing values (?, ?, ?)", [table.name, table.domain, staged])
+
+    def forget_publishing(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+        """The publishing of a table is done, or never happened."""
+        connection.execute("delete from ops.publishing where table_name = ?", [table.name])
+
+    def unfinished(self, domain: str) -> dict[str, str]:
+        """What was being published when its process died, by table."""
+        with self.connect("unfinished publishing") as connection:
+            rows = connection.execute("select table_name, staged from ops.publishing where domain = ?", [domain])
+            return dict(rows.fetchall())
 
     def source_snapshots(self, asset: str) -> dict[date, int | None]:
         """Which snapshot of its source each partition of an asset was made from."""

@@ -289,7 +289,7 @@ ZIPPED = gzip.compress(csv_of(*(f"user {n}" for n in range(50_000))), mtime=0)
 def test_a_compressed_file_is_read_whole(shop):
     rows, _ = loaded(shop, ZIPPED, "x.CSV.GZ")
     assert len(rows) == 50_000
-    assert {row["content_hash"] for row in rows} == {sha256(ZIPPED).hexdigest()}
+    assert {row["content_hash"] for row in rows} == {sha256(gzip.decompress(ZIPPED)).hexdigest()}
 
 
 def test_all_members_of_a_compressed_file_are_read(shop):
@@ -445,9 +445,9 @@ def test_rows_and_accounts_are_those_of_a_recount(day, end):
                 writer.writerow(row)
             plain = out.getvalue().encode()
             shop.put(ONE, f"{number}.csv" + ".gz" * zipped, gzip.compress(plain, mtime=0) if zipped else plain)
-            if (plain, zipped) in seen:
+            if plain in seen:  # the same content, zipped or not, counts once
                 continue
-            seen.add((plain, zipped))
+            seen.add(plain)
             records = [row for row in csv.reader(io.StringIO(plain.decode(), newline="")) if row][1:]
             found += len(records)
             good.update(tuple(row) for row in records if len(row) == 7)

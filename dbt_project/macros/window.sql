@@ -5,9 +5,39 @@
     time takes every row instead, so that it starts complete. -#}
 {% macro where_event_date_is_stale() -%}
     {%- set stale_event_dates = ref('stale_event_dates') -%}
+    {%- set pending_ingestion_dates = ref('pending_ingestion_dates') -%}
     {%- if is_incremental() -%}
-    where event_date in (select event_date from {{ stale_event_dates }})
+    where
+        event_date in (select event_date from {{ stale_event_dates }})
+        and ingestion_date in ({{ ingestion_dates_of_stale_event_dates() }})
     {%- endif -%}
+{%- endmacro %}
+
+{#- The ingestion dates in which rows of stale event dates can be: those of this run, and those in
+    which they were when the aggregates last absorbed them. As literals, since events is stored by
+    ingestion date and a list of literals is what lets DuckDB open these days' files and no others. -#}
+{% macro ingestion_dates_of_stale_event_dates() -%}
+    {%- set absorbed = absorbed_days() if execute -%}
+    {%- set found -%}
+        select ingestion_date from {{ ref('pending_ingestion_dates') }}
+        {%- if absorbed %}
+        union
+        select ingestion_date from {{ absorbed }}
+        where event_date in (select event_date from {{ ref('stale_event_dates') }})
+        {%- endif -%}
+    {%- endset -%}
+    {{ return(date_literals(found)) }}
+{%- endmacro %}
+
+{#- The dates that a query gives, as a list of literals; null, which is in no list, for none. -#}
+{% macro date_literals(query) -%}
+    {%- set dates = [] -%}
+    {%- if execute -%}
+        {%- for row in run_query(query) -%}
+            {%- do dates.append("cast('" ~ row[0] ~ "' as date)") -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(dates | join(', ') if dates else 'null') }}
 {%- endmacro %}
 
 {#- Pre-hook: clears the stale event dates, in the transaction that inserts their new rows. A date
@@ -23,7 +53,9 @@
 {% macro where_ingestion_date_is_pending() -%}
     {%- set pending_ingestion_dates = ref('pending_ingestion_dates') -%}
     {%- if is_incremental() -%}
-    where ingestion_date in (select ingestion_date from {{ pending_ingestion_dates }})
+    where
+        ingestion_date in (select ingestion_date from {{ pending_ingestion_dates }})
+        and ingestion_date in ({{ date_literals('select ingestion_date from ' ~ pending_ingestion_dates) }})
     {%- endif -%}
 {%- endmacro %}
 

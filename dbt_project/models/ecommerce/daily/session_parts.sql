@@ -18,6 +18,14 @@ events as (
     from {{ ref('events') }}
     {{ where_ingestion_date_is_pending() }}
 
+),
+
+-- An event may come without a session; it belongs to none then.
+of_sessions as (
+
+    select * from events
+    where session_id is not null
+
 )
 
 select
@@ -27,7 +35,7 @@ select
     min(event_timestamp) as first_event_at,
     max(event_timestamp) as last_event_at,
     count(*) as events
-from events
+from of_sessions
 group by
     ingestion_date,
     user_id,

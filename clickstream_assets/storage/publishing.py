@@ -1,0 +1,94 @@
+"""Publishing a step's staged files, and finishing what a killed process left half done.
+
+Publishing is two stores in a row, the lake and the warehouse, and a process can die between them. So what is to be
+published is written down first, in ``ops.publishing``; ``reconcile`` compares it with the lake. If the lake has the
+staged files the rest is done over, and every part of it can be done twice; if not, nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from clickstream_assets import schemas
+from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile
+
+if TYPE_CHECKING:
+    from clickstream_assets.storage.lake import Lake, Snapshot
+    from clickstream_assets.storage.warehouse import Warehouse
+
+
+def publish(lake: Lake, warehouse: Warehouse, staged: Staged) -> Snapshot:
+    """Replace the staged days of a table: rows, quarantine, views, ledger, landing files.
+
+    The caller has the domain for itself.
+
+    Raises:
+        PublishError: the files do not match the table; nothing was published.
+    """
+    lake.verify(staged)
+    with warehouse.connect(f"publishing {staged.table.name}") as connection:
+        warehouse.note_publishing(connection, staged.table, to_json(staged))
+    published = lake.publish(staged)
+    _record(lake, warehouse, staged)
+    return published
+
+
+def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
+    """Finish or forget what killed processes were publishing; names the tables that were finished.
+
+    The caller has the domain for itself.
+    """
+    finished = []
+    for name, payload in warehouse.unfinished(domain).items():
+        staged = from_json(payload)
+        wanted = {lake.files.uri(file.path) for file in staged.files}
+        if wanted == set(lake.snapshot(staged.table, staged.days).uris):
+            lake.publish_quarantine(staged)
+            _record(lake, warehouse, staged)
+            finished.append(name)
+        else:
+            with warehouse.connect(f"forgetting an unpublished {name}") as connection:
+                warehouse.forget_publishing(connection, staged.table)
+    return finished
+
+
+def _record(lake: Lake, warehouse: Warehouse, staged: Staged) -> None:
+    """One transaction. Snapshots are taken inside it: an older list of files must not replace a newer one."""
+    with warehouse.connect(f"recording {staged.table.name}") as connection:
+        warehouse.show(connection, lake.snapshot(staged.table))
+        warehouse.show(connection, lake.snapshot(schemas.QUARANTINE))
+        warehouse.record(connection, asset=staged.table.name, run_id=staged.run_id, accounts=staged.accounts)
+        if staged.landing_files is not None:
+            warehouse.replace_landing_files(
+                connection, domain=staged.table.domain, days=staged.days, files=staged.landing_files
+            )
+        warehouse.forget_publishing(connection, staged.table)
+
+
+def to_json(staged: Staged) -> str:
+    """All that ``from_json`` needs; a table by its name, days as ISO dates."""
+    plain = replace(staged, rejected_by_rule=dict(staged.rejected_by_rule))  # asdict cannot copy a Counter
+    return json.dumps(asdict(plain) | {"table": staged.table.name}, default=date.isoformat)
+
+
+def from_json(text: str) -> Staged:
+    """The inverse of ``to_json``."""
+    fields: dict[str, Any] = json.loads(text)
+    landing = fields["landing_files"]
+    return Staged(
+        table=schemas.table(fields["table"]),
+        days=[date.fromisoformat(day) for day in fields["days"]],
+        files=[StagedFile(**_dated(file, "day")) for file in fields["files"]],
+        quarantine=[StagedFile(**_dated(file, "day")) for file in fields["quarantine"]],
+        accounts=[Account(**_dated(account, "day")) for account in fields["accounts"]],
+        run_id=fields["run_id"],
+        landing_files=None if landing is None else [LandingFile(**_dated(file, "partition_date")) for file in landing],
+        rejected_by_rule=fields["rejected_by_rule"],
+    )
+
+
+def _dated(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return fields | {name: date.fromisoformat(fields[name])}

@@ -1,0 +1,205 @@
+"""The arrivals sensor: what it asks Dagster for, and what becomes of that when a tick happens twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.sensor import execute_sensor_iteration
+
+from clickstream_assets import partitions
+from clickstream_assets.definitions import defs
+from clickstream_assets.domains import DOMAINS, domain
+from clickstream_assets.parsing.landing import LandingLoader
+from clickstream_assets.schemas import ECOMMERCE_RAW
+from clickstream_assets_tests.conftest import Home
+
+RECORD = "1,1,2024-03-01 10:00:00,page_view,,,"
+MONDAY, TUESDAY = "2024-03-04", "2024-03-05"
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return defs()
+
+
+@pytest.fixture
+def tick(home: Home, definitions: dg.Definitions):
+    """The sensor, evaluated with a cursor on an instance of its own."""
+    sensor = definitions.resolve_sensor_def("ecommerce_arrivals")
+
+    def evaluate(cursor: str | None = None) -> dg.SensorResult:
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(
+                instance=instance, cursor=cursor, definitions=definitions, resources={"platform": home.platform}
+            ) as context,
+        ):
+            return sensor(context)
+
+    return evaluate
+
+
+def _asked(result: dg.SensorResult) -> list[str | None]:
+    return [request.partition_key for request in result.run_requests]
+
+
+def _keys(result: dg.SensorResult) -> list[str | None]:
+    return [request.run_key for request in result.run_requests]
+
+
+def test_there_is_a_running_sensor_for_every_domain(definitions) -> None:
+    for name in DOMAINS:
+        sensor = definitions.resolve_sensor_def(f"{name}_arrivals")
+        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+        assert sensor.minimum_interval_seconds == 30
+        assert sensor.job_name == name
+
+
+def test_the_files_of_a_day_are_one_request_for_its_partition(home: Home, tick) -> None:
+    for name in ("a.csv", "b.csv.gz"):
+        home.land(MONDAY, name, RECORD)
+    home.land(TUESDAY, "a.csv", RECORD)
+    result = tick()
+    assert _asked(result) == [MONDAY, TUESDAY]
+    assert [key.partition(":")[0] for key in _keys(result)] == [MONDAY, TUESDAY]
+    assert _asked(tick(result.cursor)) == []
+
+
+def test_an_overwritten_file_is_requested_under_another_key(home: Home, tick) -> None:
+    home.land(MONDAY, "a.csv", RECORD)
+    first = tick()
+    home.land(MONDAY, "a.csv", RECORD, RECORD)
+    second = tick(first.cursor)
+    assert _asked(second) == [MONDAY]
+    assert _keys(second) != _keys(first)
+
+
+def test_a_tick_repeated_with_the_stored_cursor_asks_for_the_same_keys(home: Home, tick) -> None:
+    home.land(MONDAY, "a.csv", RECORD)
+    stored = tick().cursor
+    for day in (MONDAY, TUESDAY):
+        home.land(day, "b.csv", RECORD)
+    lost = tick(stored)
+    again = tick(stored)
+    assert _asked(again) == [MONDAY, TUESDAY]
+    assert _keys(again) == _keys(lost)
+    assert again.cursor == lost.cursor
+
+
+def test_every_day_asked_for_is_a_partition(home: Home, tick) -> None:
+    first, last = home.settings.start_date, partitions.last_day()
+    for day in (first - timedelta(days=1), first, last, last + timedelta(days=1)):
+        home.land(day.isoformat(), "a.csv", RECORD)
+    assert _asked(tick()) == [first.isoformat(), last.isoformat()]
+    assert all(partitions.DAILY.has_partition_key(day) for day in _asked(tick()))
+
+
+def test_what_lies_elsewhere_is_named_in_the_log(home: Home, tick, capsys) -> None:
+    home.land("2019-01-01", "a.csv", RECORD)
+    home.land(MONDAY, "a.csv", RECORD)
+    assert _asked(tick()) == [MONDAY]
+    assert "ecommerce/ingestion_date=2019-01-01 has new files and is no partition" in capsys.readouterr().err
+
+
+def test_only_files_that_the_loader_reads_ask_for_a_run(home: Home, tick) -> None:
+    read = ("a.csv", "b.csv.gz", "C.CSV", "hour=10/d.csv")
+    unread = ("_e.csv", ".f.csv", "g.csv.part", "h.json", "_tmp/i.csv", "csv", "j.gz")
+    names = {f"2024-03-{day:02}": name for day, name in enumerate((*read, *unread), start=1)}
+    for day, name in names.items():
+        path = home.landing(day) / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    loader = LandingLoader(
+        table=ECOMMERCE_RAW,
+        folder=domain("ecommerce").landing,
+        required=(),
+        landing=home.platform.landing,
+        lake=home.platform.lake,
+        limits=home.settings.limits,
+    )
+    staged = loader.stage([date.fromisoformat(day) for day in names], [], run_id="run", progress=print)
+    loaded = sorted({file.partition_date.isoformat() for file in staged.landing_files})
+    assert [names[day] for day in loaded] == list(read)
+    assert _asked(tick()) == loaded
+
+
+@pytest.fixture
+def daemon(home: Home, tmp_path: Path) -> Iterator[WorkspaceProcessContext]:
+    """Dagster's storage and the code location, for the daemon's own loop; runs are queued, and stay there."""
+    storage = tmp_path / "dagster"
+    storage.mkdir()
+    (storage / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="clickstream_assets.definitions"))
+    with (
+        dg.DagsterInstance.from_config(str(storage)) as instance,
+        WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
+    ):
+        yield context
+
+
+def _iterate(daemon: WorkspaceProcessContext) -> None:
+    """One round of the sensor daemon, whatever the time since the last one."""
+    for state in daemon.instance.all_instigator_state():
+        data = state.instigator_data
+        daemon.instance.update_instigator_state(state.with_data(SensorInstigatorData(cursor=data.cursor)))
+    errors = list(execute_sensor_iteration(daemon, logging.getLogger("daemon"), None, None))
+    assert [error for error in errors if error] == []
+
+
+def _forget(daemon: WorkspaceProcessContext, cursor: str | None) -> None:
+    """Leave what a daemon leaves that dies after the runs are submitted and before the cursor is stored."""
+    (state,) = daemon.instance.all_instigator_state()
+    daemon.instance.update_instigator_state(state.with_data(SensorInstigatorData(cursor=cursor)))
+
+
+def _cursor(daemon: WorkspaceProcessContext) -> str | None:
+    (state,) = daemon.instance.all_instigator_state()
+    return state.instigator_data.cursor
+
+
+def _runs(daemon: WorkspaceProcessContext) -> list[str]:
+    return [run.tags["dagster/partition"] for run in reversed(daemon.instance.get_runs())]
+
+
+def test_a_daemon_that_dies_between_tick_and_cursor_starts_no_run_twice(home: Home, daemon) -> None:
+    home.land(MONDAY, "a.csv", RECORD)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY]
+    stored = _cursor(daemon)
+    home.land(TUESDAY, "a.csv", RECORD)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY, TUESDAY]
+
+    _forget(daemon, stored)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY, TUESDAY]
+    _forget(daemon, None)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY, TUESDAY]
+
+    home.land(MONDAY, "b.csv", RECORD)
+    _iterate(daemon)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY, TUESDAY, MONDAY]
+
+
+def test_a_failed_run_is_not_started_again_until_a_file_of_its_day_changes(home: Home, daemon) -> None:
+    home.land(MONDAY, "a.csv", RECORD)
+    _iterate(daemon)
+    (run,) = daemon.instance.get_runs()
+    daemon.instance.report_run_failed(run)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY]
+    home.land(MONDAY, "a.csv", RECORD, RECORD)
+    _iterate(daemon)
+    assert _runs(daemon) == [MONDAY, MONDAY]
