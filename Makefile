@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test dev lint format docs clean
+.PHONY: help demo test soak dev lint format docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -15,6 +15,9 @@ demo: $(VENV)/.installed ## Two weeks of sample data from landing to answers, in
 
 test: $(VENV)/.installed-test ## The whole test suite
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
+
+soak: $(VENV)/.installed-test ## The kill test with 200 kills, about 40 minutes
+	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200
 
 dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
 	$(BIN)/clickstream dev
@@ -46,6 +49,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-soak: $(VENV)/.installed-test ## The kill test with 200 kills, about 40 minutes
+	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200
+
+dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	@touch $@

@@ -25,6 +25,7 @@ from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.staged import Staged, StagedFile
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table as IcebergTable
@@ -92,7 +93,14 @@ class Lake:
     def _catalog(self) -> SqlCatalog:
         from pyiceberg.catalog.sql import SqlCatalog
 
-        return SqlCatalog("clickstream", uri=self._catalog_uri, warehouse=self.files.uri())
+        with self._creating():
+            return SqlCatalog("clickstream", uri=self._catalog_uri, warehouse=self.files.uri())
+
+    def _creating(self) -> FileLock:
+        """Held while something new is made in the catalog: of two processes that both find it missing, one fails."""
+        from filelock import FileLock
+
+        return FileLock(self._catalog_uri.removeprefix("sqlite:///") + ".lock")
 
     def new_path(self, table: Table, day: date) -> str:
         """A unique path for a new data file of a day: ``…/data/<day column>=YYYY-MM-DD/<unique>.parquet``.
@@ -215,7 +223,6 @@ class Lake:
         from pyiceberg.transforms import IdentityTransform
 
         schema = table.iceberg
-        self._catalog.create_namespace_if_not_exists(table.lake.partition(".")[0])
         fields = (
             PartitionField(schema.find_field(name).field_id, 1000 + n, IdentityTransform(), name)
             for n, name in enumerate(table.partition)
@@ -223,19 +230,20 @@ class Lake:
         # Full bounds for the partition columns: cut ones (the default is 16 characters) would make a delete by
         # partition read and rewrite files instead of dropping them.
         bounds = {f"write.metadata.metrics.column.{name}": "full" for name in table.partition}
-        return self._catalog.create_table_if_not_exists(
-            table.lake,
-            schema,
-            location=self.files.uri(self._folder(table)),
-            partition_spec=PartitionSpec(*fields),
-            properties={
-                **bounds,
-                "commit.manifest-merge.enabled": "true",
-                # pyiceberg's own retry would commit what was right for the snapshot before: see ``_replace``.
-                "commit.retry.num-retries": "0",
-                "comment": table.description,
-            },
-        )
+        properties = {
+            **bounds,
+            "commit.manifest-merge.enabled": "true",
+            # pyiceberg's own retry would commit what was right for the snapshot before: see ``_replace``.
+            "commit.retry.num-retries": "0",
+            "comment": table.description,
+        }
+        location = self.files.uri(self._folder(table))
+        catalog = self._catalog
+        with self._creating():
+            catalog.create_namespace_if_not_exists(table.lake.partition(".")[0])
+            return catalog.create_table_if_not_exists(
+                table.lake, schema, location=location, partition_spec=PartitionSpec(*fields), properties=properties
+            )
 
     def _replace(self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], run_id: str) -> None:
         """Commit against the snapshot that was looked at, and look again when another process was faster.
