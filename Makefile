@@ -49,9 +49,6 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
 	@touch $@
 
-$(VENV)/.installed-soak: $(VENV)/.installed-test ## The kill test with 200 kills, about 40 minutes
-	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200
-
-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	@touch $@
