@@ -16,7 +16,7 @@ demo: $(VENV)/.installed ## Two weeks of sample data from landing to answers, in
 test: $(VENV)/.installed-test ## The whole test suite
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
-soak: $(VENV)/.installed-test ## The kill test with 200 kills, about 40 minutes
+soak: $(VENV)/.installed-test ## The kill test with 200 kills; long
 	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200
 
 dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
