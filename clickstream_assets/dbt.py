@@ -42,19 +42,15 @@ def manifest() -> Path:
     # Folders too: their time changes when a file in them is removed.
     sources = (path for folder in ("models", "macros", "tests") for path in (PROJECT / folder).rglob("*"))
     newest = max(p.stat().st_mtime for p in (*sources, PROJECT / "dbt_project.yml", PROJECT / "profiles.yml"))
-    if _stale(newest):
-        MANIFEST.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(MANIFEST.parent / "parse.lock"):  # two first loads at once would write over each other
-            if _stale(newest):
-                result = _invoke(["parse", "--quiet"], target=MANIFEST.parent)
-                if not result.success:
-                    raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
-                MANIFEST.touch()
+    MANIFEST.parent.mkdir(parents=True, exist_ok=True)
+    # Two first loads at once would write over each other, or one would read what the other has half written.
+    with FileLock(MANIFEST.parent / "parse.lock"):
+        if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
+            result = _invoke(["parse", "--quiet"], target=MANIFEST.parent)
+            if not result.success:
+                raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
+            MANIFEST.touch()
     return MANIFEST
-
-
-def _stale(newest: float) -> bool:
-    return not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest
 
 
 def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str, whole: bool) -> Iterator[Any]:
