@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clickstream_assets.errors import ClickstreamError
 
 if TYPE_CHECKING:
+    from clickstream_assets.domains import Feed
     from clickstream_assets.storage.files import FileInfo, Files
 
 #: files taken per look; the next looks take the rest
@@ -42,9 +43,6 @@ SEEN = 3000
 #: digests of days: 27 kB of cursor. Days further apart than this share one, and are run together when it changes.
 DAYS = 1024
 
-#: names of the files that the loaders read
-NAMES = (".csv", ".csv.gz")
-
 #: modification time and path: the order in which files are taken
 Position = tuple[int, str]
 
@@ -52,6 +50,26 @@ Position = tuple[int, str]
 def etag(file: FileInfo) -> str:
     """What changes when a file's content does: a folder has nothing better than size and modification time."""
     return f"{file.size:x}-{file.modified_ns:x}"
+
+
+def load(cursor: str | None) -> dict[str, str]:
+    """The cursors of a domain's feeds, by their landing folder.
+
+    Raises:
+        ClickstreamError: they are not of this sensor.
+    """
+    try:
+        cursors = dict(json.loads(cursor or "{}"))
+    except (ValueError, TypeError) as error:
+        raise _foreign(str(cursor), error) from error
+    return cursors
+
+
+def _foreign(cursor: str, error: Exception) -> ClickstreamError:
+    return ClickstreamError(
+        f"The cursor {cursor[:40]!r} is not one of this sensor ({error!r}): reset it in the UI; every day that has "
+        "landing files is requested then."
+    )
 
 
 @dataclass(frozen=True)
@@ -90,10 +108,7 @@ class _Memory:
                 days={int(slot): int(digest, 16) for slot, digest in content["days"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ClickstreamError(
-                f"The cursor {cursor[:40]!r} is not one of this sensor ({error!r}): reset it in the UI; every day that "
-                "has landing files is requested then."
-            ) from error
+            raise _foreign(cursor, error) from error
 
     def dump(self) -> str:
         packed = b"".join(digest.to_bytes(8) for digest in sorted(self.seen))
@@ -115,15 +130,13 @@ class _Listed(NamedTuple):
 
 
 class Arrivals:
-    """The landing folders of one domain.
+    """The landing folders of one feed. ``first``, ``last``: the days that are partitions."""
 
-    ``folder``: where its days lie, as a pattern of the day. ``first``, ``last``: the days that are partitions.
-    """
-
-    def __init__(self, files: Files, folder: str, *, first: date, last: date):
+    def __init__(self, files: Files, feed: Feed, *, first: date, last: date):
         self._files = files
-        before, _, after = folder.partition("{day}")
-        self._prefix = before.rpartition("/")[0]
+        self._format = feed.format
+        before, _, after = feed.landing.partition("{day}")
+        self._prefix = feed.root
         self._pattern = re.compile(
             rf"{re.escape(before)}([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){re.escape(after)}(/.*)?", re.DOTALL
         )
@@ -168,7 +181,7 @@ class Arrivals:
     def _list(self) -> Iterable[_Listed]:
         days: dict[str, date | None] = {}
         for info in self._files.files(self._prefix):
-            if not info.path.lower().endswith(NAMES):
+            if not self._format.has(info.path):
                 continue
             folder = _folder(info)
             if folder not in days:

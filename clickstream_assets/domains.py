@@ -1,32 +1,80 @@
-"""The domains: what each is called, and which of its tables feeds which.
+"""The domains: what arrives, how it is read, and which tables are made from it.
 
-Adding a domain means an entry here, its schemas, a module in ``defs/raw`` and ``defs/cleaned``, a transform with its
-rules, and its dbt models. No Dagster here.
+Adding a domain means its tables in ``schemas``, a transform with its rules in ``transforms``, its models in
+``dbt_project/models``, and an entry here that names them and the format of its files: the assets, the job, the sensor,
+the repairs and the reference page follow from the entry. No Dagster here, and no engine until a transform is loaded.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 from clickstream_assets.errors import ClickstreamError
+from clickstream_assets.parsing.formats import CSV, Format
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, Table
+
+if TYPE_CHECKING:
+    from clickstream_assets.transforms.rules import Transform
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One kind of landing files, and the two tables made from them.
+
+    ``landing``: where its days arrive, as a pattern of the day below the landing root.
+    ``transform``: from ``raw`` to ``cleaned``, as ``module:name``.
+    """
+
+    landing: str
+    format: Format
+    raw: Table
+    cleaned: Table
+    transform: str
+
+    @cached_property
+    def root(self) -> str:
+        """The landing folder that holds the feed's files and no other's, e.g. ``ecommerce``."""
+        return self.landing.partition("{")[0].rpartition("/")[0]
+
+    @property
+    def key(self) -> list[str]:
+        """The Dagster asset key of what arrives."""
+        return ["landing", self.root.replace("/", "_")]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a file must have: those of the raw table that are not made here."""
+        return self.raw.record
+
+    def folder(self, day: date) -> str:
+        """Where the files of a day are."""
+        return self.landing.format(day=day)
+
+    def load_transform(self) -> Transform:
+        """The transform and its rules; imports PySpark."""
+        return cast("Transform", pkgutil.resolve_name(self.transform))
+
+
+@dataclass(frozen=True)
+class RowModel:
+    """A dbt model with one row per row of a cleaned table, and so with rows in the ledger; ``day``: its partition."""
+
+    name: str
+    source: Table
+    day: str
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One kind of arriving data.
-
-    ``landing`` is where its days arrive, as a pattern of the day below the landing root.
-    ``raw`` is loaded from landing for the days asked; ``cleaned`` and all below are made from it, by the same days.
-    ``events`` is the dbt model with one row per row of ``cleaned``, and the column that holds its partition.
-    """
+    """Data that belongs together: its feeds, and those of its dbt models that the ledger accounts for."""
 
     name: str
-    landing: str
-    raw: Table
-    cleaned: Table
-    events: str
-    events_day: str
+    feeds: tuple[Feed, ...]
+    row_models: tuple[RowModel, ...]
 
 
 DOMAINS = {
@@ -34,11 +82,16 @@ DOMAINS = {
     for domain in (
         Domain(
             "ecommerce",
-            landing="ecommerce/ingestion_date={day}",
-            raw=ECOMMERCE_RAW,
-            cleaned=ECOMMERCE_CLEANED,
-            events="ecommerce.events",
-            events_day="ingestion_date",
+            feeds=(
+                Feed(
+                    landing="ecommerce/ingestion_date={day}",
+                    format=CSV,
+                    raw=ECOMMERCE_RAW,
+                    cleaned=ECOMMERCE_CLEANED,
+                    transform="clickstream_assets.transforms.ecommerce:EVENTS",
+                ),
+            ),
+            row_models=(RowModel("ecommerce.events", source=ECOMMERCE_CLEANED, day="ingestion_date"),),
         ),
     )
 }

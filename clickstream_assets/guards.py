@@ -1,22 +1,28 @@
 """Guards as Dagster knows them: specs for an asset's blocking checks, and the events of a step that staged its rows.
 
-A guard is evaluated on staged files, before the IO manager publishes them. A failed one is reported as a check result
-and ends the step; the published table stays as it was. A check that runs after the fact belongs elsewhere.
+A guard is evaluated on staged files, before they are published. A failed one is reported as a check result and keeps
+its days from being published; those stay as they were. A check that runs after the fact belongs elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
+from clickstream_assets import partitions
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import Table
+from clickstream_assets.storage import publishing
 from clickstream_assets.storage.staged import GUARDS, Account, Check, Staged
 
 #: partitions listed one by one in the metadata of a run
 _LISTED = 60
+
+#: days named in a message
+_NAMED = 5
 
 
 def specs(table: Table) -> list[dg.AssetCheckSpec]:
@@ -41,32 +47,54 @@ def report(
 ) -> Iterator[dg.AssetCheckResult | dg.Output[Staged]]:
     """Check results, then the output with its metadata.
 
+    A day on which a guard fails stays as it was, and costs itself alone: the other days are published. If it is one of
+    the run's partitions the step fails; if it is one that the run only repairs, the step goes on without it.
+
     Raises:
-        dagster.Failure: a blocking check failed; retrying would find the same rows.
+        dagster.Failure: a guard failed on a partition of the run; retrying would find the same rows.
     """
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
+    sound = staged.without({day for check in checks for day in check.failed})
+    asked = set(partitions.days(context.partition_keys))
+    stops = bool(asked - set(sound.days))
     rejects = platform.lake.preview(staged.quarantine)
     for check in checks:
         yield dg.AssetCheckResult(
             check_name=check.name,
             asset_key=staged.table.key,
             passed=check.passed,
+            severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
             description=check.description,
             metadata={**check.metadata, **_where(rejects)},
         )
-    failed = [check for check in checks if not check.passed]
-    if failed:
-        raise _failure(staged.table, failed)
-    asked = set(context.partition_keys)
-    for account in staged.accounts:
-        if account.day.isoformat() in asked:
+    if stops:
+        if sound.days:
+            publishing.publish(platform.lake, platform.warehouse, sound)
+            _log(context, sound, set(sound.days))
+        raise _failure(staged, sound, checks)
+    _log(context, sound, set(sound.days) - asked)
+    for account in sound.accounts:
+        if account.day in asked:
             context.add_asset_metadata(_of_partition(account), staged.table.key, account.day.isoformat())
-    yield dg.Output(staged, metadata=_of_run(staged, platform))
+    yield dg.Output(sound, metadata=_of_run(sound, platform))
 
 
-def _failure(table: Table, failed: list[Check]) -> dg.Failure:
-    reasons = "; ".join(f"{check.name}: {check.description}" for check in failed)
-    return dg.Failure(f"{table.name} was not published: {reasons}.", allow_retries=False)
+def _log(context: dg.AssetExecutionContext, staged: Staged, days: set[date]) -> None:
+    """Materializations that Dagster does not log by itself, since the step fails or the run did not ask for them."""
+    for account in staged.accounts:
+        if account.day in days:
+            context.log_event(
+                dg.AssetMaterialization(
+                    staged.table.key, partition=account.day.isoformat(), metadata=_of_partition(account)
+                )
+            )
+
+
+def _failure(staged: Staged, sound: Staged, checks: Sequence[Check]) -> dg.Failure:
+    reasons = "; ".join(f"{check.name}: {check.description}" for check in checks if not check.passed)
+    left_out = sorted(set(staged.days) - set(sound.days))
+    days = ", ".join(map(str, left_out[:_NAMED])) + (", …" if len(left_out) > _NAMED else "")
+    return dg.Failure(f"{staged.table.name} was not published for {days}: {reasons}.", allow_retries=False)
 
 
 def _where(rejects: list[dict[str, Any]]) -> dict[str, dg.MetadataValue[Any]]:

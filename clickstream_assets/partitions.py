@@ -29,6 +29,16 @@ def days(partition_keys: Iterable[str]) -> list[date]:
     return sorted(date.fromisoformat(key) for key in partition_keys)
 
 
+#: a run's tag: days that it makes again beside its partitions, since what they were made from has changed
+REPAIRED_DAYS = "clickstream/repaired_days"
+
+
+def repaired(context: dg.AssetExecutionContext) -> list[date]:
+    """Days that the run makes again beside its partitions."""
+    tag = context.run.tags.get(REPAIRED_DAYS, "")
+    return sorted({date.fromisoformat(day) for day in tag.split(",") if day} - set(days(context.partition_keys)))
+
+
 def last_day() -> date:
     """The newest partition: tomorrow, UTC."""
     return datetime.now(UTC).date() + timedelta(days=1)

@@ -39,6 +39,11 @@ def terminal() -> Iterator[None]:
             _terminal.reset(token)
 
 
+def say(line: str) -> None:
+    """Print a line between steps."""
+    (_terminal.get() or Console(stderr=True, highlight=False)).print(escape(line))
+
+
 def _logger(_: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("clickstream.progress", level=logging.DEBUG)
     logger.addHandler(_StepLines())

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clickstream_assets import schemas, settings
+from clickstream_assets.domains import DOMAINS, Feed
 from clickstream_assets.parsing import delimited, rows
-from clickstream_assets.transforms import ecommerce
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 
@@ -28,10 +28,7 @@ def markdown() -> str:
             "",
             *_table(("rule", "a record or file is rejected when"), (delimited.RULES | rows.RULES).items()),
             "",
-            "While e-commerce events are cleaned, tried in this order:",
-            "",
-            *_table(("rule", "a row is rejected when"), ((rule.name, rule.description) for rule in ecommerce.RULES)),
-            "",
+            *(line for domain in DOMAINS.values() for feed in domain.feeds for line in _rules(feed)),
             "## Tables of the lake",
             "dbt's models are described beside their SQL, in `dbt_project/models`, and in the Dagster UI.",
             *(line for table in schemas.TABLES for line in _described(table)),
@@ -43,6 +40,13 @@ def markdown() -> str:
             "",
         ]
     )
+
+
+def _rules(feed: Feed) -> Iterable[str]:
+    rules = feed.load_transform().rules
+    yield from (f"While `{feed.cleaned.name}` is made, tried in this order:", "")
+    yield from _table(("rule", "a row is rejected when"), ((rule.name, rule.description) for rule in rules))
+    yield ""
 
 
 def _described(table: schemas.Table) -> Iterable[str]:

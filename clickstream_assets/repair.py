@@ -20,7 +20,9 @@ MERGED_GAP = timedelta(days=7)
 def pending_days(platform: Platform, domain: Domain) -> list[date]:
     """Days whose cleaned rows are not made from today's raw rows, or whose events not from today's cleaned rows."""
     with platform.exclusive(domain.name, "looking for days to repair"):
-        pending = _behind(platform, domain.raw, domain.cleaned.name) | _behind(platform, domain.cleaned, domain.events)
+        steps = [(feed.raw, feed.cleaned.name) for feed in domain.feeds]
+        steps += [(model.source, model.name) for model in domain.row_models]
+        pending = {day for source, asset in steps for day in _behind(platform, source, asset)}
     return sorted(day for day in pending if platform.settings.start_date <= day)
 
 

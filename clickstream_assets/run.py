@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings, export
+
+#: events that Dagster gathers before it writes them; see ``event_log``
+EVENTS_PER_BATCH = 1000
+
+#: days named in a message
+_NAMED = 5
 
 _TEMPLATE = Path(__file__).with_name("dagster.yaml")
 
@@ -43,7 +49,7 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     target = settings.dagster_home / "dagster.yaml"
     if not target.exists():
         shutil.copyfile(_TEMPLATE, target)
-    export({"DAGSTER_HOME": str(settings.dagster_home)})
+    export({"DAGSTER_HOME": str(settings.dagster_home), "DAGSTER_EVENT_BATCH_SIZE": str(EVENTS_PER_BATCH)})
     return dg.DagsterInstance.get()
 
 
@@ -64,10 +70,10 @@ def check_days(settings: Settings, first: date, last: date) -> None:
 
 
 def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True) -> Summary:
-    """Materialize a domain for the days ``first`` to ``last``: at most one run for raw and one for all below it.
+    """Materialize a domain for the days ``first`` to ``last``: one run for raw and one for all below it.
 
-    Older days to repair are part of the second run; those further away than a merged gap need a run each. A repair
-    that fails does not keep the asked days from being made.
+    Older days to repair are part of the second run, however far away they are. One that cannot be repaired does not
+    keep the asked days from being made.
 
     Raises:
         RunFailed: the reason, in one sentence, and what to do.
@@ -78,29 +84,20 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
     with progress.terminal(), instance(settings) as storage:
         job = _definitions().resolve_job_def(domain.name)
         raw, below = _split(job)
-        execute = partial(_execute, job, storage)
-        runs = [execute(raw, first, last)]
-        pending = repair.pending_days(Platform(settings), domain) if repairs else []
-        repaired = sorted(set(pending) - set(asked))
-        ranges = repair.ranges({*asked, *repaired})
-        failed: list[str] = []
-        for start, end in sorted(ranges, key=lambda days: not days[0] <= first <= days[1]):
-            try:
-                runs.append(execute(below, start, end))
-            except RunFailed as error:
-                if not any(start <= day <= end for day in repaired):
-                    raise
-                failed.append(str(error))
-                if start <= first <= end:
-                    runs.append(execute(below, first, last))
-    if failed:
-        days = ", ".join(map(str, repaired))
+        platform = Platform(settings)
+        progress.say(f"{domain.name}: {first} to {last}")
+        runs = [_execute(job, storage, raw, first, last).run_id]
+        pending = sorted(set(repair.pending_days(platform, domain)) - set(asked)) if repairs else []
+        if pending:
+            progress.say(f"made again, since their rows have changed: {_listed(pending)}")
+        result = _execute(job, storage, below, first, last, repaired=pending)
+        left = sorted(set(pending) & set(repair.pending_days(platform, domain))) if pending else []
+    if left:
         raise RunFailed(
-            f"{first} to {last} are done. Older days whose rows have changed ({days}) could not be made again, and "
-            f"stay as they were: {' '.join(failed)} (--no-repair leaves such days alone)"
+            f"{first} to {last} are done. Older days whose rows have changed ({_listed(left)}) could not be made again "
+            f"and stay as they were: {_failed_checks(result)} (--no-repair leaves such days alone)"
         )
-    made = [day for start, end in ranges for day in partitions.day_range(start, end)]
-    return Summary(days=made, repaired=repaired, run_ids=runs)
+    return Summary(days=sorted({*asked, *pending}), repaired=pending, run_ids=[*runs, result.run_id])
 
 
 @cache
@@ -125,17 +122,20 @@ def _execute(
     keys: list[dg.AssetKey],
     first: date,
     last: date,
-) -> str:
+    *,
+    repaired: Sequence[date] = (),
+) -> dg.ExecuteInProcessResult:
+    further = {partitions.REPAIRED_DAYS: ",".join(map(str, repaired))} if repaired else {}
     result = job.execute_in_process(
         instance=storage,
         asset_selection=keys,
         run_config={"loggers": {"progress": {}}},
-        tags=_partition_tags(first, last),
+        tags=_partition_tags(first, last) | further,
         raise_on_error=False,
     )
     if not result.success:
         raise RunFailed(_reason(result))
-    return result.run_id
+    return result
 
 
 def _partition_tags(first: date, last: date) -> dict[str, str]:
@@ -160,3 +160,12 @@ def _reason(result: Any) -> str:
             message = str(error.message).strip().partition("\n")[0] if error else "no reason recorded"
             return f"{event.step_key.replace('__', '.')} failed: {message}"
     return f"run {result.run_id} failed before its first step: look at it with `make dev`."
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> str:
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    return "; ".join(f"{check.check_name}: {check.description}" for check in failed)
+
+
+def _listed(days: Sequence[date]) -> str:
+    return ", ".join(map(str, days[:_NAMED])) + (f" and {len(days) - _NAMED} more" if len(days) > _NAMED else "")

@@ -57,6 +57,12 @@ class Table:
         return self.name.split(".")
 
     @property
+    def record(self) -> tuple[str, ...]:
+        """The columns that come from the record itself, as text: of a raw table, all that are not lineage."""
+        made_here = {column.name for column in LINEAGE} | set(self.partition)
+        return tuple(column.name for column in self.columns if column.name not in made_here)
+
+    @property
     def day(self) -> str:
         """The partition column that holds the day."""
         return self.partition[-1]
@@ -110,7 +116,8 @@ class Table:
         )
 
 
-_LINEAGE = (
+#: what every raw table has beside the record
+LINEAGE = (
     Column("ingestion_timestamp", TIMESTAMP, "When this row was loaded, UTC."),
     Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
     Column("source_line", INTEGER, "Physical line on which the record starts; the header is line 1."),
@@ -134,7 +141,7 @@ ECOMMERCE_RAW = Table(
         Column("ProductID", TEXT, "The product, on product events."),
         Column("Amount", TEXT, "Money paid, on purchases."),
         Column("Outcome", TEXT, "What came of it, where the shop says."),
-        *_LINEAGE,
+        *LINEAGE,
         Column("ingestion_date", DATE, "Partition: the day the file arrived, from its landing path."),
     ),
 )
@@ -182,7 +189,7 @@ QUARANTINE = Table(
     ),
 )
 
-TABLES = (ECOMMERCE_RAW, ECOMMERCE_CLEANED, QUARANTINE)
+TABLES = [ECOMMERCE_RAW, ECOMMERCE_CLEANED, QUARANTINE]
 
 
 def table(name: str) -> Table:

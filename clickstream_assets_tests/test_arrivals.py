@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from unittest import mock
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 
 from clickstream_assets import arrivals
 from clickstream_assets.arrivals import Arrivals, New
+from clickstream_assets.domains import domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.storage.files import Files
 
 FOLDER = "shop/day={day}"
+FEED = replace(domain("ecommerce").feeds[0], landing=FOLDER)
 FIRST, LAST = date(2026, 1, 1), date(2026, 3, 31)
 MONDAY, TUESDAY = "2026-03-02", "2026-03-03"
 SECOND = 1_000_000_000
@@ -56,7 +59,7 @@ class Landing:
 
     def look(self, cap: int = arrivals.CAP, last: date = LAST) -> New:
         """The next look, which remembers what it found."""
-        landing = Arrivals(Files(str(self.root)), FOLDER, first=FIRST, last=last)
+        landing = Arrivals(Files(str(self.root)), FEED, first=FIRST, last=last)
         new = landing.since(self.cursor, now_ns=self.now, cap=cap)
         self.cursor = new.cursor
         return new
@@ -291,7 +294,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Landing:
 
 def test_the_cursor_stays_below_64_kib_and_a_look_below_two_seconds(crowd) -> None:
     """100,000 files within the overlap: every one is new once, a late one runs its day, nothing new costs little."""
-    landing = Arrivals(Files(str(crowd.root)), FOLDER, first=FIRST - timedelta(days=arrivals.DAYS), last=LAST)
+    landing = Arrivals(Files(str(crowd.root)), FEED, first=FIRST - timedelta(days=arrivals.DAYS), last=LAST)
     found: Counter[str] = Counter()
     cursor: str | None = None
     for _ in range(2):

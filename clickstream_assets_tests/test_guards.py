@@ -9,8 +9,10 @@ from clickstream_assets import run
 from clickstream_assets.definitions import defs
 from clickstream_assets.run import RunFailed
 from clickstream_assets.schemas import ECOMMERCE_CLEANED
+from clickstream_assets.storage import warehouse
 from clickstream_assets_tests.conftest import Home
 
+CLEANED_NAME = ECOMMERCE_CLEANED.name
 CLEANED = dg.AssetKey(ECOMMERCE_CLEANED.key)
 
 
@@ -54,3 +56,68 @@ def test_a_failed_guard_is_a_failed_check_that_says_where_the_first_rejected_rec
 def test_the_ui_knows_the_columns_of_registered_tables() -> None:
     schema = defs().resolve_asset_graph().get(CLEANED).metadata["dagster/column_schema"]
     assert [(c.name, c.type) for c in schema.columns] == [(c.name, c.type) for c in ECOMMERCE_CLEANED.columns]
+
+
+def test_a_day_that_fails_costs_itself_alone_and_can_be_run_again_alone(home: Home) -> None:
+    for day in ("2024-03-01", "2024-03-02", "2024-03-03"):
+        home.land(day, "a.csv", f"1,1,{day} 10:00:00,page_view,,,")
+    home.run("2024-03-01", "2024-03-03")
+    for day in ("2024-03-01", "2024-03-03"):
+        home.land(day, "b.csv", f"2,1,{day} 11:00:00,page_view,,,")
+    home.land("2024-03-02", "b.csv", *[",1,2024-03-02 10:00:00,page_view,,,"] * 1000)
+
+    with pytest.raises(RunFailed, match=r"events_cleaned was not published for 2024-03-02: rejected_share: more than"):
+        home.run("2024-03-01", "2024-03-04")
+    cleaned = {day: home.ledger(CLEANED_NAME, day)[:3] for day in ("2024-03-01", "2024-03-02", "2024-03-03")}
+    assert cleaned == {"2024-03-01": (2, 2, 0), "2024-03-02": (1, 1, 0), "2024-03-03": (2, 2, 0)}
+    assert home.query(
+        "select ingestion_date::varchar, count(*) from ecommerce.events_cleaned group by 1 order by 1"
+    ) == [
+        ("2024-03-01", 2),
+        ("2024-03-02", 1),
+        ("2024-03-03", 2),
+    ]
+    with run.instance(home.settings) as storage:
+        newest = storage.fetch_materializations(CLEANED, limit=3).records
+    assert {record.partition_key for record in newest} == {"2024-03-01", "2024-03-03", "2024-03-04"}
+
+    home.land("2024-03-02", "b.csv", "2,1,2024-03-02 11:00:00,page_view,,,")
+    assert [str(day) for day in home.run("2024-03-02").repaired] == ["2024-03-01", "2024-03-03"]
+    assert home.one("select count(*), count(distinct event_id) from ecommerce.events") == (6, 6)
+
+
+def test_days_between_which_rows_move_are_published_together_or_not_at_all(home: Home) -> None:
+    shared = "1,1,2024-03-05 10:00:00,page_view,,,"
+    home.land("2024-03-05", "b.csv", shared)
+    home.run("2024-03-05")
+    home.land("2024-03-01", "a.csv", shared)  # takes over from the copy of the fifth
+    home.land("2024-03-01", "ragged.csv", *["1,1"] * 1000)
+    home.land("2024-03-02", "c.csv", "2,1,2024-03-02 10:00:00,page_view,,,")
+    with pytest.raises(RunFailed, match=r"events_raw was not published for 2024-03-01, 2024-03-05: rejected_share"):
+        home.run("2024-03-01", "2024-03-02")
+    where = "select ingestion_date::varchar, source_file from spectrum_ecommerce.events_raw order by 1"
+    assert home.query(where) == [
+        ("2024-03-02", "ecommerce/ingestion_date=2024-03-02/c.csv"),
+        ("2024-03-05", "ecommerce/ingestion_date=2024-03-05/b.csv"),
+    ]
+    assert home.query("select path, status from ops.landing_files order by 1") == [
+        ("ecommerce/ingestion_date=2024-03-02/c.csv", "loaded"),
+        ("ecommerce/ingestion_date=2024-03-05/b.csv", "loaded"),
+    ]
+    home.landing("2024-03-01").joinpath("ragged.csv").unlink()
+    home.run("2024-03-01", "2024-03-02")
+    assert home.query(where) == [
+        ("2024-03-01", "ecommerce/ingestion_date=2024-03-01/a.csv"),
+        ("2024-03-02", "ecommerce/ingestion_date=2024-03-02/c.csv"),
+    ]
+    assert home.one("select count(*) from ecommerce.events") == (2,)
+
+
+def test_a_warehouse_that_does_not_show_the_published_rows_stops_the_step(home: Home, monkeypatch) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,page_view,,,")
+    select = warehouse._select
+    monkeypatch.setattr(warehouse, "_select", lambda snapshot: select(snapshot) + " limit 0")
+    with pytest.raises(
+        RunFailed, match=r"ecommerce.events_cleaned does not show the rows .*2024-03-01: 0 instead of 1"
+    ):
+        home.run("2024-03-01")

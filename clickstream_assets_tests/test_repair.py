@@ -8,11 +8,12 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickstream_assets import domains, repair
+from clickstream_assets import domains, repair, run
 from clickstream_assets.run import RunFailed
 from clickstream_assets_tests.conftest import Home
 
@@ -47,6 +48,30 @@ def test_a_day_is_pending_from_the_change_of_its_raw_rows_until_it_is_cleaned_ag
     assert repair.pending_days(home.platform, ecommerce) == []
 
 
+def test_days_to_repair_are_made_in_the_same_run_however_far_away(home: Home) -> None:
+    old = ("2024-01-05", "2024-02-10")
+    for day in old:
+        home.land(day, "a.csv", f"1,1,{day} 10:00:00,page_view,,,")
+        home.run(day)
+    for day in old:
+        _load_raw_only(home, day, "a.csv", f"1,1,{day} 10:00:00,page_view,,,", f"2,1,{day} 10:00:00,page_view,,,")
+    home.land("2024-03-20", "a.csv", "1,1,2024-03-20 10:00:00,page_view,,,")
+    with run.instance(home.settings) as storage:
+        before = storage.get_runs_count()
+    summary = home.run("2024-03-20")
+    assert summary.repaired == [date(2024, 1, 5), date(2024, 2, 10)]
+    for asset in ("ecommerce.events_cleaned", "ecommerce.events"):
+        assert home.ledger(asset, "2024-01-05") == home.ledger(asset, "2024-02-10") == (2, 2, 0, 0, 0, 0)
+        assert home.ledger(asset, "2024-03-20") == (1, 1, 0, 0, 0, 0)
+    with run.instance(home.settings) as storage:
+        assert storage.get_runs_count() == before + 2, "raw, and everything below it"
+        for asset in ("events_cleaned", "events"):
+            records = storage.fetch_materializations(dg.AssetKey(["ecommerce", asset]), limit=3).records
+            assert {record.partition_key for record in records} == {"2024-01-05", "2024-02-10", "2024-03-20"}
+            assert {record.run_id for record in records} == {summary.run_ids[1]}
+    assert home.query("select user_id, total_events from ecommerce.users order by 1") == [("1", 3), ("2", 2)]
+
+
 def test_no_repair_leaves_older_days_pending(home: Home) -> None:
     record = "1,1,2024-03-01 10:00:00,page_view,,,"
     home.land("2024-03-01", "a.csv", record)
@@ -61,7 +86,7 @@ def test_a_repair_that_fails_does_not_keep_the_asked_days_from_being_made(home: 
     home.land("2024-03-01", "a.csv", good)
     home.run("2024-03-01")
     _load_raw_only(home, "2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1200)
-    home.land("2024-03-03", "b.csv", good)
+    home.land("2024-03-03", "b.csv", "2,1,2024-03-03 10:00:00,page_view,,,")
     with pytest.raises(
         RunFailed, match=r"2024-03-03 to 2024-03-03 are done\..*2024-03-01.*missing_user_id.*--no-repair"
     ):
@@ -96,7 +121,7 @@ def _die_at(where: str, day: str) -> None:
 
 #: after the rows of a table are committed to the lake, and before its quarantine or the warehouse know
 DIE = """
-def die(*_):
+def die(*_, **__):
     if _[-1].table.name == {table!r}: os._exit(77)
     return original(*_)
 original = {target}

@@ -6,8 +6,12 @@ key once. It remembers run keys for ever, however the run ended: a run that fail
 its day changes. Re-execute it in the UI, or run the day with ``clickstream run``.
 """
 
+from __future__ import annotations
+
 import hashlib
+import json
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -39,27 +43,29 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
     )
     def look(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         first, last = platform.settings.start_date, partitions.last_day()
-        new = arrivals.Arrivals(platform.landing, domain.landing, first=first, last=last).since(
-            context.cursor, now_ns=time.time_ns()
-        )
-        for folder in new.elsewhere:
-            context.log.warning(
-                "%s has new files and is no partition, so they are not loaded: move them to %s, from %s to %s.",
-                *(folder, domain.landing.format(day="YYYY-MM-DD"), first, last),
-            )
-        if new.left:
-            context.log.info("%d more new files are left for the next looks.", new.left)
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=_run_key(day, files), partition_key=day.isoformat())
-                for day, files in new.days.items()
-            ],
-            cursor=new.cursor,
-        )
+        cursors = arrivals.load(context.cursor)
+        files: dict[date, list[FileInfo]] = defaultdict(list)
+        for feed in domain.feeds:
+            landing = arrivals.Arrivals(platform.landing, feed, first=first, last=last)
+            new = landing.since(cursors.get(feed.root), now_ns=time.time_ns())
+            cursors[feed.root] = new.cursor
+            for day, found in new.days.items():
+                files[day] += found
+            for folder in new.elsewhere:
+                context.log.warning(
+                    "%s has new files and is no partition, so they are not loaded: move them to %s, from %s to %s.",
+                    *(folder, feed.landing.format(day="YYYY-MM-DD"), first, last),
+                )
+            if new.left:
+                context.log.info("%d more new files of %s are left for the next looks.", new.left, feed.root)
+        requests = [
+            dg.RunRequest(run_key=_run_key(day, files[day]), partition_key=day.isoformat()) for day in sorted(files)
+        ]
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursors))
 
     return look
 
 
-def _run_key(day: date, files: Sequence["FileInfo"]) -> str:
+def _run_key(day: date, files: Sequence[FileInfo]) -> str:
     reason = "\n".join(sorted(f"{file.path}\t{arrivals.etag(file)}" for file in files))
     return f"{day}:{hashlib.sha256(reason.encode()).hexdigest()[:16]}"

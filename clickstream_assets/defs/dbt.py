@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets import partitions
-from clickstream_assets.domains import DOMAINS, Domain
+from clickstream_assets.domains import DOMAINS, Domain, RowModel
 from clickstream_assets.platform import Platform
 from clickstream_assets.storage.staged import Account
 
@@ -39,24 +39,28 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
         dagster_dbt_translator=dbt.Translator(),
     )
     def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
-        days, warehouse = partitions.days(context.partition_keys), platform.warehouse
+        repaired, warehouse = partitions.repaired(context), platform.warehouse
+        days = [*partitions.days(context.partition_keys), *repaired]
         what = f"dbt for {domain.name}"
         with platform.exclusive(domain.name, what), warehouse.locked(what):
             warehouse.set_run_window(domain.name, days)
             yield from dbt.build(context, platform.settings, domain=domain.name, whole=not context.is_subset)
-            _record(platform, domain, days, context.run.run_id)
+            for model in domain.row_models:
+                _record(platform, model, days, context.run.run_id)
+                for day in repaired:
+                    context.log_event(dg.AssetMaterialization(model.name.split("."), partition=day.isoformat()))
 
     return models
 
 
-def _record(platform: Platform, domain: Domain, days: Sequence[date], run_id: str) -> None:
-    """The ledger of the model that keeps one row per cleaned row; both sides are counted in the warehouse."""
+def _record(platform: Platform, model: RowModel, days: Sequence[date], run_id: str) -> None:
+    """The ledger of a model that keeps one row per cleaned row; both sides are counted in the warehouse."""
     warehouse = platform.warehouse
-    rows_in = warehouse.rows_by_day(str(domain.cleaned.warehouse), domain.cleaned.day, days)
-    rows_out = warehouse.rows_by_day(domain.events, domain.events_day, days)
-    cleaned = platform.lake.snapshot(domain.cleaned, days)
+    rows_in = warehouse.rows_by_day(str(model.source.warehouse), model.source.day, days)
+    rows_out = warehouse.rows_by_day(model.name, model.day, days)
+    source = platform.lake.snapshot(model.source, days)
     accounts = [
-        Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=cleaned.version(day)) for day in days
+        Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=source.version(day)) for day in days
     ]
-    with warehouse.connect(f"ledger of {domain.events}") as connection:
-        warehouse.record(connection, asset=domain.events, run_id=run_id, accounts=accounts)
+    with warehouse.connect(f"ledger of {model.name}") as connection:
+        warehouse.record(connection, asset=model.name, run_id=run_id, accounts=accounts)

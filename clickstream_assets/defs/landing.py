@@ -2,18 +2,23 @@
 
 import dagster as dg
 
-from clickstream_assets import layers
-from clickstream_assets.partitions import DAILY
+from clickstream_assets import layers, partitions
+from clickstream_assets.domains import DOMAINS, Domain, Feed
 
-landing = [
-    dg.AssetSpec(
-        key=["landing", "ecommerce"],
-        group_name=layers.group(layers.LANDING, "ecommerce"),
-        partitions_def=DAILY,
-        kinds={"csv"},
-        description=(
-            "One CSV file per export, plain or gzip, below `ecommerce/ingestion_date=YYYY-MM-DD/`, with the columns "
-            "UserID, SessionID, Timestamp, EventType, ProductID, Amount and Outcome in any order and case."
-        ),
-    ),
-]
+
+def definitions() -> dg.Definitions:
+    """One asset per feed."""
+    return dg.Definitions(assets=[_landing(domain, feed) for domain in DOMAINS.values() for feed in domain.feeds])
+
+
+def _landing(domain: Domain, feed: Feed) -> dg.AssetSpec:
+    folder = feed.landing.format(day="YYYY-MM-DD")
+    names = " or ".join(f"`*{suffix}`" for suffix in feed.format.suffixes)
+    columns = ", ".join(f"`{name}`" for name in feed.columns)
+    return dg.AssetSpec(
+        key=feed.key,
+        group_name=layers.group(layers.LANDING, domain.name),
+        partitions_def=partitions.DAILY,
+        kinds={feed.format.name},
+        description=f"Files {names} below `{folder}/`. Columns, in any order and case: {columns}.",
+    )

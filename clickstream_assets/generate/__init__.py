@@ -1,17 +1,16 @@
 """Synthetic landing data: one module per domain, looked up by the domain's name.
 
-Here live the name table and what all generators return. A module that makes a domain's files
+Here lives what all generators return. A module that makes a domain's files has the domain's name,
 stands beside this one and is imported only when it is asked for, so that importing the package
 costs nothing. Nothing here knows where the files go: the caller passes `write`.
 """
 
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
 from typing import Protocol, cast
-
-_MODULES = {"ecommerce": "clickstream_assets.generate.ecommerce"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Generator(Protocol):
 
 def generator(domain: str) -> Generator:
     """The generator of a domain; ValueError when it has none."""
-    if domain not in _MODULES:
-        known = ", ".join(sorted(_MODULES))
-        raise ValueError(f"No data generator for domain {domain!r}; there is one for: {known}.")
-    return cast(Generator, import_module(_MODULES[domain]).generate)
+    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    if domain not in known:
+        raise ValueError(f"No data generator for domain {domain!r}; there is one for: {', '.join(known)}.")
+    return cast(Generator, import_module(f"{__name__}.{domain}").generate)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from clickstream_assets.errors import RejectedFile
 from clickstream_assets.parsing.content import Readable
+from clickstream_assets.parsing.formats import Broken
 from clickstream_assets.settings import Limits
 
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -51,16 +52,6 @@ RULES = {
 }
 
 Positions = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A record that cannot be read as one."""
-
-    record_number: int
-    line: int
-    rule: str
-    text: str
 
 
 @dataclass(frozen=True)

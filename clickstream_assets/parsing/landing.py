@@ -1,4 +1,4 @@
-"""Landing → raw: which files of a day count, and their records as staged Parquet, one column of text each.
+"""Landing → raw: which files of a day count, and their records as staged Parquet, each field as text.
 
 Two passes. The first reads a file from end to end (hash, checksum, caps, binary or not), so that a file that must be
 rejected whole is known before any of its rows is written; the second writes the records of the files that count. A file
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from clickstream_assets.domains import Feed
 from clickstream_assets.errors import ClickstreamError, RejectedFile
-from clickstream_assets.parsing import delimited
 from clickstream_assets.parsing.content import Hashed, Prefixed, text_of
-from clickstream_assets.parsing.rows import REJECTED_FILE, DayWriter, match_header
-from clickstream_assets.schemas import QUARANTINE, Table
+from clickstream_assets.parsing.rows import REJECTED_FILE, DayWriter
+from clickstream_assets.schemas import QUARANTINE
 from clickstream_assets.settings import Limits
 from clickstream_assets.storage.files import FileInfo, Files
 from clickstream_assets.storage.lake import Lake
@@ -24,7 +24,6 @@ from clickstream_assets.storage.staged import Account, LandingFile, Staged, Stag
 
 LOADED, DUPLICATE, REJECTED = "loaded", "duplicate_file", REJECTED_FILE
 
-_NAMES = (".csv", ".csv.gz")
 _READ_BYTES = 1024 * 1024
 
 Progress = Callable[[str], None]
@@ -44,18 +43,11 @@ class _Inspected:
 
 
 class LandingLoader:
-    """Stages the landing files of a domain's delimited text for one raw table.
+    """Stages the landing files of a feed for its raw table."""
 
-    ``folder``: where the domain's days lie, as a pattern of the day, e.g. ``ecommerce/ingestion_date={day}``.
-    ``required``: the table's columns that a file must have; found by name, in any order and case.
-    """
-
-    def __init__(
-        self, *, table: Table, folder: str, required: Sequence[str], landing: Files, lake: Lake, limits: Limits
-    ):
-        self.table = table
-        self.folder = folder
-        self.required = tuple(required)
+    def __init__(self, feed: Feed, *, landing: Files, lake: Lake, limits: Limits):
+        self.feed = feed
+        self._reader = feed.format.load()
         self._landing = landing
         self._lake = lake
         self._limits = limits
@@ -79,10 +71,10 @@ class LandingLoader:
         return self._write(inspected, by_path.values(), owners, run_id=run_id, progress=progress)
 
     def _files(self, day: date, progress: Progress) -> list[FileInfo]:
-        found = self._landing.files(self.folder.format(day=day))
-        if others := [file.path for file in found if not file.path.lower().endswith(_NAMES)]:
-            progress(f"left out, since their names end in neither {' nor '.join(_NAMES)}: {', '.join(others)[:500]}")
-        return [file for file in found if file.path.lower().endswith(_NAMES)]
+        found, suffixes = self._landing.files(self.feed.folder(day)), " or ".join(self.feed.format.suffixes)
+        if others := [file.path for file in found if not self.feed.format.has(file.path)]:
+            progress(f"left out, since their names do not end in {suffixes}: {', '.join(others)[:500]}")
+        return [file for file in found if self.feed.format.has(file.path)]
 
     def _inspect(self, info: FileInfo, day: date) -> _Inspected:
         with self._landing.open(info.path) as raw:
@@ -91,8 +83,7 @@ class LandingLoader:
                 first = content.read(_READ_BYTES)
                 if b"\0" in first:
                     raise RejectedFile("it is binary, not text: it has NUL bytes")
-                header = delimited.read(Prefixed(first, content), self._limits).header
-                match_header(header, self.required)
+                self._reader(Prefixed(first, content), self.feed.columns, self._limits)
                 while content.read(_READ_BYTES):
                     pass
             except RejectedFile as error:
@@ -116,7 +107,7 @@ class LandingLoader:
         run_id: str,
         progress: Progress,
     ) -> Staged:
-        current = self._lake.snapshot(self.table, inspected)
+        current = self._lake.snapshot(self.feed.raw, inspected)
         rejected_before = self._lake.snapshot(QUARANTINE, inspected)
         files: list[StagedFile] = []
         quarantine: list[StagedFile] = []
@@ -127,7 +118,7 @@ class LandingLoader:
         for entry in known:
             standing[entry.partition_date].append(entry)
         for day in sorted(inspected):
-            writer = DayWriter(self.table, self._lake, day, run_id)
+            writer = DayWriter(self.feed.raw, self._lake, day, run_id)
             present = {f.info.path for f in inspected[day]}
             gone = [_still_owns(f, owners) for f in standing[day] if f.path not in present]
             landing_files += gone
@@ -142,7 +133,18 @@ class LandingLoader:
             rules.update(writer.rules)
             rows_out, rejected = count_by_day(written)[day], count_by_day(rejects)[day]
             accounts.append(Account(day, writer.found, rows_out, rejected=rejected))
-        return Staged(self.table, sorted(inspected), files, quarantine, accounts, run_id, landing_files, dict(rules))
+        return Staged(
+            self.feed.raw,
+            sorted(inspected),
+            files,
+            quarantine,
+            accounts,
+            run_id,
+            landing_root=self.feed.root,
+            landing_files=landing_files,
+            rejected_by_rule=dict(rules),
+            together=_linked(inspected, known),
+        )
 
     def _write_file(self, file: _Inspected, owners: dict[str, Place], writer: DayWriter, run_id: str) -> LandingFile:
         entry = LandingFile(file.info.path, file.info.size, file.content_hash, file.day, 0, LOADED, run_id)
@@ -154,9 +156,8 @@ class LandingLoader:
         with self._landing.open(file.info.path) as raw:
             content = Hashed(text_of(raw, file.info.path, self._limits))
             try:
-                reader = delimited.read(content, self._limits)
-                columns = match_header(reader.header, self.required)
-                rows = writer.write_file(file.info.path, file.content_hash, columns, reader)
+                batches = self._reader(content, self.feed.columns, self._limits)
+                rows = writer.write_file(file.info.path, file.content_hash, batches)
             except RejectedFile as error:  # the first pass found nothing wrong
                 raise ClickstreamError(f"{file.info.path} changed while it was read ({error}): run again.") from error
         if content.hexdigest() != file.content_hash:
@@ -179,6 +180,17 @@ def _owners(inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile
         if known_file.path not in present and not cannot:
             candidates[known_file.content_hash].append((known_file.partition_date, known_file.path))
     return {content: min(places) for content, places in candidates.items()}
+
+
+def _linked(inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> list[set[date]]:
+    """Days that share a content, now or before: its rows may move from one to the other."""
+    days: dict[str, set[date]] = defaultdict(set)
+    for day, files in inspected.items():
+        for file in files:
+            days[file.content_hash].add(day)
+    for known_file in known:
+        days[known_file.content_hash].add(known_file.partition_date)
+    return [shared & inspected.keys() for shared in days.values() if len(shared & inspected.keys()) > 1]
 
 
 def _still_owns(file: LandingFile, owners: dict[str, Place]) -> LandingFile:

@@ -1,70 +1,31 @@
-"""Records of delimited files as staged raw rows: each known column as text, the rest as JSON, lineage beside them."""
+"""Records of landing files as staged raw rows: what their reader gave, with lineage beside it, and the rejects."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from clickstream_assets.errors import ClickstreamError, RejectedFile
-from clickstream_assets.parsing import delimited
+from clickstream_assets.parsing.formats import Batch
 from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.storage.lake import Lake, Snapshot, StagedWriter
 from clickstream_assets.storage.staged import StagedFile
 
 REJECTED_FILE = "rejected_file"
 
-#: rules about whole files, for the reference page; those about records are in ``delimited``
+#: rules about whole files, for the reference page; those about records are their reader's
 RULES = {
     REJECTED_FILE: (
         "The file as a whole cannot be read: binary, a gzip stream that is cut short or damaged, a required column "
         "missing or there twice, no header, or larger than the limits. It counts as one record."
     ),
 }
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where a file has the table's columns (``known``) and what else it has (``unknown``)."""
-
-    count: int
-    known: dict[str, int]
-    unknown: dict[str, int]
-
-
-def match_header(header: Sequence[str], required: Sequence[str]) -> Columns:
-    """Match a header to the table's columns by name, whatever its order and case.
-
-    Raises:
-        RejectedFile: a required column is missing or there twice.
-    """
-    places: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(header):
-        places[name.casefold()].append(index)
-    missing = [name for name in required if name.casefold() not in places]
-    if missing:
-        raise RejectedFile(f"the header lacks {', '.join(missing)}; it has {', '.join(header)[:500]}")
-    twice = [name for name in required if len(places[name.casefold()]) > 1]
-    if twice:
-        raise RejectedFile(f"the header has {', '.join(twice)} twice: it is not clear which one to read")
-    known = {name: places[name.casefold()][0] for name in required}
-    taken = set(known.values())
-    unknown: dict[str, int] = {}
-    for index, name in enumerate(header):
-        if index not in taken:
-            key = name or f"column_{index + 1}"
-            while key in unknown:
-                key += f"_{index + 1}"
-            unknown[key] = index
-    return Columns(len(header), known, unknown)
 
 
 class DayWriter:
@@ -102,15 +63,15 @@ class DayWriter:
         self.found += 1
         self._reject(path, [(None, REJECTED_FILE, json.dumps({"error": problem}, ensure_ascii=False))])
 
-    def write_file(self, path: str, content_hash: str, columns: Columns, reader: delimited.Reader) -> int:
+    def write_file(self, path: str, content_hash: str, batches: Iterable[Batch]) -> int:
         """Write a file's records; returns how many were found, broken ones included."""
         found = 0
-        for block in reader.blocks:
-            found += block.found
-            if block.broken:
-                self._reject(path, [(broken.line, broken.rule, broken.text) for broken in block.broken])
-            if len(block.lines):
-                self._rows.append(self._parse(block, path, content_hash, columns))
+        for batch in batches:
+            found += batch.found
+            if batch.broken:
+                self._reject(path, [(broken.line, broken.rule, broken.text) for broken in batch.broken])
+            if batch.rows.num_rows:
+                self._rows.append(self._with_lineage(batch, path, content_hash))
         self.found += found
         return found
 
@@ -118,33 +79,15 @@ class DayWriter:
         """Finish; the staged data file and the staged rejects, each a list of none or one."""
         return self._rows.close(), self._rejects.close()
 
-    def _parse(self, block: delimited.Block, path: str, content_hash: str, columns: Columns) -> pa.Table:
-        names = [f"c{n}" for n in range(columns.count)]
-        # Arrow drops a byte order mark that its input starts with; here it is text of the first field.
-        good = delimited.BOM + block.good if block.good.startswith(delimited.BOM) else block.good
-        parsed = pacsv.read_csv(
-            pa.BufferReader(good),
-            # All in one: of a quoted CR LF that falls on the edge of two of its blocks, Arrow loses the LF.
-            read_options=pacsv.ReadOptions(column_names=names, block_size=len(good)),
-            parse_options=pacsv.ParseOptions(newlines_in_values=block.quoted),
-            convert_options=pacsv.ConvertOptions(
-                column_types={name: pa.string() for name in names}, strings_can_be_null=False
-            ),
-        )
-        count = len(block.lines)
-        if parsed.num_rows != count:
-            raise ClickstreamError(
-                f"{path}: {count:,} records were found from line {block.lines[0]} on and {parsed.num_rows:,} were "
-                "read; this is a defect of the reader, please report it with the file"
-            )
-        values = {name: parsed.column(index) for name, index in columns.known.items()}
+    def _with_lineage(self, batch: Batch, path: str, content_hash: str) -> pa.Table:
+        count = batch.rows.num_rows
+        values = {name: batch.rows.column(name) for name in batch.rows.column_names}
         values |= {
             "ingestion_timestamp": _constant(pa.scalar(self._now, pa.timestamp("us", tz="UTC")), count),
             "source_file": _constant(pa.scalar(path), count),
-            "source_line": pa.array(block.lines),
-            "record_number": pa.array(block.numbers),
+            "source_line": pa.array(batch.lines),
+            "record_number": pa.array(batch.numbers),
             "content_hash": _constant(pa.scalar(content_hash), count),
-            "extra": _extra(parsed, columns, count),
             self._table.day: _constant(pa.scalar(self._day), count),
         }
         return pa.table([values[name] for name in self._table.arrow.names], schema=self._schema)
@@ -180,14 +123,3 @@ def _constant(value: pa.Scalar, count: int) -> pa.Array:
         indices = pa.array(np.zeros(count, dtype=np.int32))
         return pa.DictionaryArray.from_arrays(indices, pa.array([value.as_py()]))
     return pa.repeat(value, count)
-
-
-def _extra(parsed: pa.Table, columns: Columns, count: int) -> pa.Array:
-    if not columns.unknown:
-        return pa.nulls(count, pa.string())
-    values = [parsed.column(index).to_pylist() for index in columns.unknown.values()]
-    names = list(columns.unknown)
-    return pa.array(
-        (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in zip(*values, strict=True)),
-        pa.string(),
-    )

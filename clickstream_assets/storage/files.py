@@ -55,16 +55,17 @@ class Files:
         """The inverse of ``uri``."""
         return uri.removeprefix(self.root + "/")
 
-    def files(self, prefix: str) -> list[FileInfo]:
+    def files(self, prefix: str, *, hidden: bool = False) -> list[FileInfo]:
         """All files below a prefix, sorted by path; none when the prefix does not exist.
 
-        Names of files and folders that start with ``.`` or ``_`` are some writer's unfinished work, and left out.
+        Names of files and folders that start with ``.`` or ``_`` are some writer's unfinished work, and left out unless
+        ``hidden`` asks for them too.
         """
         selector = pafs.FileSelector(_inside(prefix), recursive=True, allow_not_found=True)
         found = [
             FileInfo(info.path, info.size, info.mtime_ns)
             for info in self._fs.get_file_info(selector)
-            if info.type == pafs.FileType.File and not _HIDDEN.search(info.path, len(prefix.rstrip("/")))
+            if info.type == pafs.FileType.File and (hidden or not _HIDDEN.search(info.path, len(prefix.rstrip("/"))))
         ]
         found.sort(key=lambda info: info.path)
         return found

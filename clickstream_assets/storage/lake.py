@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.manifest import ManifestFile
     from pyiceberg.table import Table as IcebergTable
 
 #: rows per row group: DuckDB and Spark work on row groups in parallel, and 128 k rows of a dozen columns are about 2 MB
@@ -70,6 +71,15 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Metadata:
+    """What Iceberg keeps of a table: its identity, its folder, and the address of every file that it refers to."""
+
+    uuid: str
+    location: str
+    uris: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Source:
     """Some days of a table, to be read when the reader is ready: after it has the domain for itself."""
 
@@ -77,9 +87,9 @@ class Source:
     table: Table
     days: Sequence[date]
 
-    def snapshot(self) -> Snapshot:
-        """The days' files as they are now."""
-        return self.lake.snapshot(self.table, self.days)
+    def snapshot(self, further_days: Iterable[date] = ()) -> Snapshot:
+        """The files of the days, and of further ones, as they are now."""
+        return self.lake.snapshot(self.table, {*self.days, *further_days})
 
 
 class Lake:
@@ -102,16 +112,20 @@ class Lake:
 
         return FileLock(self._catalog_uri.removeprefix("sqlite:///") + ".lock")
 
+    def folder(self, table: Table) -> str:
+        """Where the files of a table are, below the lake's root."""
+        return table.lake.replace(".", "/")
+
     def new_path(self, table: Table, day: date) -> str:
         """A unique path for a new data file of a day: ``…/data/<day column>=YYYY-MM-DD/<unique>.parquet``.
 
         Further partition columns are not part of the path; Iceberg keeps them in its metadata.
         """
-        return f"{self._folder(table)}/data/{table.day}={day.isoformat()}/{uuid.uuid4().hex}.parquet"
+        return f"{self.folder(table)}/data/{table.day}={day.isoformat()}/{uuid.uuid4().hex}.parquet"
 
     def new_staging_folder(self, table: Table) -> str:
         """A unique folder for an engine that names its files itself; ``adopt`` takes them from there."""
-        return f"{self._folder(table)}/staging/{uuid.uuid4().hex}"
+        return f"{self.folder(table)}/staging/{uuid.uuid4().hex}"
 
     def adopt(self, table: Table, staging: str) -> list[StagedFile]:
         """Move an engine's files from ``<staging>/_day=YYYY-MM-DD/`` to their place as data files of the table."""
@@ -142,6 +156,24 @@ class Lake:
                     added = entry.snapshot_id or current.snapshot_id
                     found.append(SnapshotFile(file.file_path, file.record_count, day, added))
         return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
+
+    def metadata(self, table: Table) -> Metadata | None:
+        """All files that a table stands on, those of older snapshots too; None when the catalog has no such table."""
+        iceberg = self._load(table)
+        if iceberg is None:
+            return None
+        described = iceberg.metadata
+        uris = {iceberg.metadata_location, *(entry.metadata_file for entry in described.metadata_log)}
+        uris |= {file.statistics_path for file in (*described.statistics, *described.partition_statistics)}
+        manifests: dict[str, ManifestFile] = {}
+        for snapshot in described.snapshots:
+            uris.add(snapshot.manifest_list)
+            manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(iceberg.io)}
+        for path, manifest in manifests.items():
+            entries = manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
+            uris |= {path, *(entry.data_file.file_path for entry in entries)}
+        plain = frozenset(uri.removeprefix("file://") for uri in uris)
+        return Metadata(str(described.table_uuid), described.location.removeprefix("file://"), plain)
 
     def verify(self, staged: Staged) -> None:
         """Compare staged files with their tables.
@@ -204,9 +236,6 @@ class Lake:
         rows_of_batch: list[dict[str, Any]] = batch.to_pylist()
         return rows_of_batch
 
-    def _folder(self, table: Table) -> str:
-        return table.lake.replace(".", "/")
-
     def _load(self, table: Table) -> IcebergTable | None:
         from pyiceberg.exceptions import NoSuchTableError
 
@@ -237,7 +266,7 @@ class Lake:
             "commit.retry.num-retries": "0",
             "comment": table.description,
         }
-        location = self.files.uri(self._folder(table))
+        location = self.files.uri(self.folder(table))
         catalog = self._catalog
         with self._creating():
             catalog.create_namespace_if_not_exists(table.lake.partition(".")[0])

@@ -20,19 +20,20 @@ if TYPE_CHECKING:
     from clickstream_assets.storage.warehouse import Warehouse
 
 
-def publish(lake: Lake, warehouse: Warehouse, staged: Staged) -> Snapshot:
-    """Replace the staged days of a table: rows, quarantine, views, ledger, landing files.
+def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> Snapshot:
+    """Replace the staged days of a table: rows, quarantine, ledger, landing files; with ``load`` in the warehouse too.
 
-    The caller has the domain for itself.
+    The caller has the domain for itself. Whether a table is loaded is the registry's word, unless it is said.
 
     Raises:
-        PublishError: the files do not match the table; nothing was published.
+        PublishError: the files do not match the table, and nothing was published; or the warehouse does not show the
+            published rows.
     """
     lake.verify(staged)
     with warehouse.connect(f"publishing {staged.table.name}") as connection:
         warehouse.note_publishing(connection, staged.table, to_json(staged))
     published = lake.publish(staged)
-    _record(lake, warehouse, staged)
+    _record(lake, warehouse, staged, load=load)
     return published
 
 
@@ -55,29 +56,31 @@ def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
     return finished
 
 
-def _record(lake: Lake, warehouse: Warehouse, staged: Staged) -> None:
+def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> None:
     """One transaction. Snapshots are taken inside it: an older list of files must not replace a newer one."""
     with warehouse.connect(f"recording {staged.table.name}") as connection:
-        warehouse.show(connection, lake.snapshot(staged.table))
-        warehouse.show(connection, lake.snapshot(schemas.QUARANTINE))
+        snapshot = lake.snapshot(staged.table)
+        warehouse.show(connection, snapshot)
+        if load if load is not None else staged.table.warehouse:
+            warehouse.load(connection, snapshot, staged.days)
+        warehouse.load(connection, lake.snapshot(schemas.QUARANTINE), staged.days)
         warehouse.record(connection, asset=staged.table.name, run_id=staged.run_id, accounts=staged.accounts)
-        if staged.landing_files is not None:
+        if staged.landing_root is not None:
             warehouse.replace_landing_files(
-                connection, domain=staged.table.domain, days=staged.days, files=staged.landing_files
+                connection, root=staged.landing_root, days=staged.days, files=staged.landing_files
             )
         warehouse.forget_publishing(connection, staged.table)
 
 
 def to_json(staged: Staged) -> str:
     """All that ``from_json`` needs; a table by its name, days as ISO dates."""
-    plain = replace(staged, rejected_by_rule=dict(staged.rejected_by_rule))  # asdict cannot copy a Counter
+    plain = replace(staged, rejected_by_rule=dict(staged.rejected_by_rule), together=())  # asdict copies no Counter
     return json.dumps(asdict(plain) | {"table": staged.table.name}, default=date.isoformat)
 
 
 def from_json(text: str) -> Staged:
     """The inverse of ``to_json``."""
     fields: dict[str, Any] = json.loads(text)
-    landing = fields["landing_files"]
     return Staged(
         table=schemas.table(fields["table"]),
         days=[date.fromisoformat(day) for day in fields["days"]],
@@ -85,7 +88,8 @@ def from_json(text: str) -> Staged:
         quarantine=[StagedFile(**_dated(file, "day")) for file in fields["quarantine"]],
         accounts=[Account(**_dated(account, "day")) for account in fields["accounts"]],
         run_id=fields["run_id"],
-        landing_files=None if landing is None else [LandingFile(**_dated(file, "partition_date")) for file in landing],
+        landing_root=fields["landing_root"],
+        landing_files=[LandingFile(**_dated(file, "partition_date")) for file in fields["landing_files"]],
         rejected_by_rule=fields["rejected_by_rule"],
     )
 

@@ -7,8 +7,8 @@ from the reader, ``rows_out`` and ``rejected`` from the footers of the staged fi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -49,12 +49,17 @@ class Account:
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one guard, evaluated on staged files; a failed one stops the publishing."""
+    """The outcome of one guard, evaluated on staged files; the days on which it failed are not published."""
 
     name: str
-    passed: bool
+    failed: frozenset[date]
     description: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it held on every day."""
+        return not self.failed
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,26 @@ class Staged:
     quarantine: Sequence[StagedFile]
     accounts: Sequence[Account]
     run_id: str
-    landing_files: Sequence[LandingFile] | None = None
+    #: for a raw table: the folder of landing that its files come from, and what is known of them on these days
+    landing_root: str | None = None
+    landing_files: Sequence[LandingFile] = ()
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
+    #: groups of days between which rows move: one without the other would lose rows or double them
+    together: Sequence[Collection[date]] = ()
+
+    def without(self, days: Collection[date]) -> Staged:
+        """The same less some days, and less those that must be published together with them."""
+        left_out = set(days)
+        while more := {day for group in self.together if left_out & set(group) for day in group} - left_out:
+            left_out |= more
+        return replace(
+            self,
+            days=[day for day in self.days if day not in left_out],
+            files=[file for file in self.files if file.day not in left_out],
+            quarantine=[file for file in self.quarantine if file.day not in left_out],
+            accounts=[account for account in self.accounts if account.day not in left_out],
+            landing_files=[file for file in self.landing_files if file.partition_date not in left_out],
+        )
 
     def checks(self, *, rejected_share: float) -> list[Check]:
         """Evaluate the guards that every table has."""
@@ -103,19 +126,21 @@ def count_by_day(files: Iterable[StagedFile]) -> Counter[date]:
 
 
 def _balances(accounts: Sequence[Account]) -> Check:
-    wrong = {a.day.isoformat(): a.missing for a in accounts if a.missing}
-    text = f"rows unaccounted for: {wrong}" if wrong else f"all rows of {len(accounts)} partition(s) accounted for"
-    return Check("ledger_balances", not wrong, text, {"partitions": len(accounts), "unaccounted": wrong})
+    wrong = {a.day: a.missing for a in accounts if a.missing}
+    named = {day.isoformat(): missing for day, missing in wrong.items()}
+    text = f"rows unaccounted for: {named}" if wrong else f"all rows of {len(accounts)} partition(s) accounted for"
+    return Check("ledger_balances", frozenset(wrong), text, {"partitions": len(accounts), "unaccounted": named})
 
 
 def _rejected_share(staged: Staged, *, limit: float) -> Check:
     shares = {a.day: a.rejected / a.rows_in for a in staged.accounts if a.rows_in >= SHARE_NEEDS_ROWS}
-    over = [f"{day} ({share:.0%})" for day, share in shares.items() if share > limit]
+    over = {day: share for day, share in shares.items() if share > limit}
+    named = ", ".join(f"{day} ({share:.0%})" for day, share in over.items())
     rules = ", ".join(f"{rule} {n:,}" for rule, n in staged.rejected_by_rule.items())
     text = (
-        f"more than {limit:.0%} of the rows rejected on {', '.join(over)} ({rules}); mend the files under their names "
+        f"more than {limit:.0%} of the rows rejected on {named} ({rules}); mend the files under their names "
         "(a file that is removed keeps its rows), or raise CLICKSTREAM_MAX_REJECTED_SHARE if this is right"
         if over
         else f"at most {max(shares.values(), default=0.0):.1%} rejected"
     )
-    return Check("rejected_share", not over, text, {"rejected_by_rule": dict(staged.rejected_by_rule)})
+    return Check("rejected_share", frozenset(over), text, {"rejected_by_rule": dict(staged.rejected_by_rule)})

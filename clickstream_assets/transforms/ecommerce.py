@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from clickstream_assets.storage.spark import Split
-from clickstream_assets.transforms.rules import Rule, first_broken, missing, money, text, timestamp
+from clickstream_assets.transforms.rules import Rule, Transform, first_broken, missing, money, text, timestamp
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -71,3 +71,6 @@ def clean(raw: DataFrame) -> Split:
         F.col("ingestion_date").alias("partition_date"),
     )
     return Split(accepted, rejected)
+
+
+EVENTS = Transform(RULES, clean)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark.sql import Column, DataFrame
+
+    from clickstream_assets.storage.spark import Split
 
 # What Unicode calls White_Space. Java's \s is ASCII, Rust's is not, so the characters are spelled out.
 _BLANKS = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
@@ -34,6 +36,14 @@ class Rule:
     name: str
     description: str
     breaks: Callable[[], Column]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From a raw table to a cleaned one: the rules, in the order in which they are tried, and what applies them."""
+
+    rules: Sequence[Rule]
+    apply: Callable[[DataFrame], Split]
 
 
 def first_broken(rules: Sequence[Rule]) -> Column:

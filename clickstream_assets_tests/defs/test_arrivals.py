@@ -20,7 +20,6 @@ from clickstream_assets import partitions
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import DOMAINS, domain
 from clickstream_assets.parsing.landing import LandingLoader
-from clickstream_assets.schemas import ECOMMERCE_RAW
 from clickstream_assets_tests.conftest import Home
 
 RECORD = "1,1,2024-03-01 10:00:00,page_view,,,"
@@ -120,9 +119,7 @@ def test_only_files_that_the_loader_reads_ask_for_a_run(home: Home, tick) -> Non
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
     loader = LandingLoader(
-        table=ECOMMERCE_RAW,
-        folder=domain("ecommerce").landing,
-        required=(),
+        domain("ecommerce").feeds[0],
         landing=home.platform.landing,
         lake=home.platform.lake,
         limits=home.settings.limits,

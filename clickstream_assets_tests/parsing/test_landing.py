@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickstream_assets.domains import domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.parsing.landing import DUPLICATE, LOADED, REJECTED, LandingLoader
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE
@@ -27,6 +28,7 @@ from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.lake import Lake, StagedWriter
 from clickstream_assets.storage.staged import LandingFile, Staged, StagedFile
 
+(FEED,) = domain("ecommerce").feeds
 COLUMNS = ("UserID", "SessionID", "Timestamp", "EventType", "ProductID", "Amount", "Outcome")
 HEADER = ",".join(COLUMNS).encode() + b"\n"
 ONE, TWO, THREE = date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 3)
@@ -56,14 +58,7 @@ class Shop:
 
     def stage(self, *days: date) -> Staged:
         self.runs += 1
-        loader = LandingLoader(
-            table=ECOMMERCE_RAW,
-            folder="ecommerce/ingestion_date={day}",
-            required=COLUMNS,
-            landing=self.landing,
-            lake=self.lake,
-            limits=self.limits,
-        )
+        loader = LandingLoader(FEED, landing=self.landing, lake=self.lake, limits=self.limits)
         staged = loader.stage(days, self.known.values(), run_id=f"run {self.runs}", progress=lambda _: None)
         assert {account.day: account.missing for account in staged.accounts} == dict.fromkeys(staged.days, 0)
         return staged
@@ -693,14 +688,7 @@ def test_whatever_happens_each_content_is_loaded_once_from_its_first_place(publi
 def test_a_file_that_changes_while_it_is_read_stops_the_step_and_says_so(shop):
     path = shop.put(ONE, "x.csv", csv_of("u"))
     shop.load(ONE)
-    loader = LandingLoader(
-        table=ECOMMERCE_RAW,
-        folder="ecommerce/ingestion_date={day}",
-        required=COLUMNS,
-        landing=shop.landing,
-        lake=shop.lake,
-        limits=shop.limits,
-    )
+    loader = LandingLoader(FEED, landing=shop.landing, lake=shop.lake, limits=shop.limits)
     for changed in (csv_of("v"), b"\0"):
         shop.put(ONE, "x.csv", csv_of("u"))
 

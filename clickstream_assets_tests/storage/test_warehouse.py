@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 
 from clickstream_assets.errors import Busy, QueryRefused
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, TABLES, Table
-from clickstream_assets.storage.lake import Lake
+from clickstream_assets.storage.lake import Lake, Snapshot
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile
 from clickstream_assets.storage.warehouse import Warehouse, identifier
 from clickstream_assets_tests.conftest import Home
@@ -54,7 +54,13 @@ def publish(
         files.append(StagedFile(path, len(rows), day))
     lake.publish(Staged(table, list(days), [file for file in files if file.rows], [], [], "r"))
     with warehouse.connect("test") as connection:
-        warehouse.show(connection, lake.snapshot(table))
+        show(warehouse, connection, lake.snapshot(table), days)
+
+
+def show(warehouse: Warehouse, connection: Any, snapshot: Snapshot, days: Collection[date] = ()) -> None:
+    warehouse.show(connection, snapshot)
+    if snapshot.table.warehouse:
+        warehouse.load(connection, snapshot, days)
 
 
 def users(warehouse: Warehouse, where: str = "true") -> list[str]:
@@ -97,7 +103,7 @@ def test_a_view_has_the_registered_columns_and_types_with_rows_and_without(lake,
         publish(lake, warehouse, {MONDAY: "a"}, table)
     else:
         with warehouse.connect("test") as connection:
-            warehouse.show(connection, lake.snapshot(table))
+            show(warehouse, connection, lake.snapshot(table))
     _, rows = warehouse.query(f"describe {table.warehouse or table.external}")
     names = {"varchar": "VARCHAR", "bigint": "BIGINT", "date": "DATE", "timestamptz": "TIMESTAMP WITH TIME ZONE",
              "decimal(12,2)": "DECIMAL(12,2)"}  # fmt: skip
@@ -179,10 +185,10 @@ def landing_file(path: str, day: date, status: str = "loaded") -> LandingFile:
     return LandingFile(path, 10, "ab" * 32, day, 3, status, "r")
 
 
-def test_landing_files_are_replaced_per_domain_and_day(warehouse) -> None:
-    def replace(domain: str, days: list[date], *files: LandingFile) -> None:
+def test_landing_files_are_replaced_per_folder_and_day(warehouse) -> None:
+    def replace(root: str, days: list[date], *files: LandingFile) -> None:
         with warehouse.connect("test") as connection:
-            warehouse.replace_landing_files(connection, domain=domain, days=days, files=files)
+            warehouse.replace_landing_files(connection, root=root, days=days, files=files)
 
     monday, tuesday = landing_file("shop/a.csv", MONDAY), landing_file("shop/b.csv", TUESDAY)
     other = landing_file("shop2/c.csv", MONDAY)
@@ -202,7 +208,7 @@ def test_the_same_landing_files_recorded_again_are_there_once(warehouse) -> None
     file = landing_file("shop/a.csv", MONDAY)
     for _ in range(2):
         with warehouse.connect("test") as connection:
-            warehouse.replace_landing_files(connection, domain="shop", days=[MONDAY], files=[file])
+            warehouse.replace_landing_files(connection, root="shop", days=[MONDAY], files=[file])
     assert warehouse.landing_files("shop") == [file]
 
 

@@ -80,12 +80,15 @@
     selected model before it has succeeded; when some reader of the lists was not even selected, the
     work stays listed and the next full run does it. -#}
 {% macro all_absorbed() -%}
-    {%- set readers = ['user_days', 'product_days', 'event_type_days', 'session_parts'] -%}
-    {%- set selected = [] -%}
-    {%- for reader in readers if 'model.' ~ project_name ~ '.' ~ reader in selected_resources -%}
-        {%- do selected.append(reader) -%}
+    {%- set lists = [ref('stale_event_dates').identifier, ref('pending_ingestion_dates').identifier] -%}
+    {%- set missed = [] -%}
+    {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if execute else [] -%}
+    {%- for node in models if node.unique_id not in selected_resources -%}
+        {%- for parent in node.depends_on.nodes if parent.split('.')[-1] in lists -%}
+            {%- do missed.append(node.unique_id) -%}
+        {%- endfor -%}
     {%- endfor -%}
-    {{ return(selected | length == readers | length) }}
+    {{ return(missed | length == 0) }}
 {%- endmacro %}
 
 {% macro forget(relation) -%}

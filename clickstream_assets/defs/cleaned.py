@@ -1,0 +1,47 @@
+"""Raw → cleaned: typed, valid rows; those that break a rule go to the quarantine. One asset per feed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from clickstream_assets import guards, layers, partitions
+from clickstream_assets.domains import DOMAINS, Domain, Feed
+from clickstream_assets.platform import Platform
+
+
+def definitions() -> dg.Definitions:
+    """The cleaned tables of every domain."""
+    return dg.Definitions(assets=[_cleaned(domain, feed) for domain in DOMAINS.values() for feed in domain.feeds])
+
+
+def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=feed.cleaned.key,
+        ins={"raw": dg.AssetIn(key=feed.raw.key, input_manager_key="lake")},
+        group_name=layers.group(layers.CLEANED, domain.name),
+        partitions_def=partitions.DAILY,
+        backfill_policy=partitions.SINGLE_RUN,
+        check_specs=guards.specs(feed.cleaned),
+        metadata=guards.definition_metadata(feed.cleaned),
+        io_manager_key="warehouse",
+        kinds={"pyspark", "parquet", "iceberg"},
+        description=feed.cleaned.description,
+    )
+    def cleaned(context: dg.AssetExecutionContext, raw: Any, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
+        from clickstream_assets.storage import spark
+
+        repaired = partitions.repaired(context)
+        with platform.exclusive(domain.name, f"cleaning {feed.cleaned.name}"):
+            staged = spark.stage(
+                platform.spark,
+                platform.lake,
+                source=raw.snapshot(repaired),
+                target=feed.cleaned,
+                transform=feed.load_transform().apply,
+                days=[*partitions.days(context.partition_keys), *repaired],
+                run_id=context.run.run_id,
+            )
+            yield from guards.report(context, staged, platform)
+
+    return cleaned

@@ -1,1 +1,0 @@
-"""Landing files as tables, one module per domain: everything that arrived, as text, nothing lost."""

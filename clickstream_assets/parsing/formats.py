@@ -1,0 +1,77 @@
+"""The formats that landing files come in, and what a reader of a format gives. Each reader is imported when it is used.
+
+Add a format here, and its reader as a module beside this one, when files arrive that no reader here knows.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from clickstream_assets.parsing.content import Readable
+    from clickstream_assets.settings import Limits
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A record that cannot be read as one: its number and line in the file, the rule it breaks, and its text."""
+
+    record_number: int
+    line: int
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some consecutive records of a file.
+
+    ``found``: how many there are, broken ones included, counted without reading their fields. ``rows``: the readable
+    ones as text, the asked columns and ``extra`` (JSON of all other fields, or null). ``lines`` and ``numbers``: the
+    physical line and the record number of each row.
+    """
+
+    found: int
+    rows: pa.Table
+    lines: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+    broken: Sequence[Broken] = field(default_factory=list)
+
+
+class Reader(Protocol):
+    """Reads a file's decompressed bytes as batches of records."""
+
+    def __call__(self, stream: Readable, columns: Sequence[str], limits: Limits) -> Iterator[Batch]:
+        """Prepare to read; ``columns`` are those that a file must have.
+
+        Raises:
+            RejectedFile: the file as a whole cannot be read; raised by the call itself where its beginning shows it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: the ends of its files' names, and where its reader is (``module:function``)."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    reader: str
+
+    def has(self, path: str) -> bool:
+        """Whether a file of that name is in this format."""
+        return path.lower().endswith(self.suffixes)
+
+    def load(self) -> Reader:
+        """The reader."""
+        return cast(Reader, pkgutil.resolve_name(self.reader))
+
+
+CSV = Format("csv", (".csv", ".csv.gz"), "clickstream_assets.parsing.arrow_csv:read")
