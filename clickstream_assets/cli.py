@@ -31,8 +31,16 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ClickstreamError as error:
-            click.echo(f"clickstream: {error}", err=True)
-            ctx.exit(1)
+            reason = str(error)
+        except Exception as error:
+            from clickstream_assets import faults
+
+            fault = faults.explain_error(error, Settings.from_environment())
+            if fault is None:
+                raise
+            reason = f"{ctx.invoked_subcommand} {fault}"
+        click.echo(f"clickstream: {reason}", err=True)
+        return ctx.exit(1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

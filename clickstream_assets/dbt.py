@@ -16,6 +16,8 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 from filelock import FileLock
 
+from clickstream_assets import policies
+from clickstream_assets.domains import DOMAINS
 from clickstream_assets.settings import Settings, export
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ class Translator(DagsterDbtTranslator):
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """Schema and table, as in the warehouse."""
         return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+    def get_automation_condition(
+        self, dbt_resource_props: Mapping[str, Any]
+    ) -> dg.AutomationCondition[dg.AssetKey] | None:
+        """Models are made again together with the cleaned rows; the domain is the model's tag."""
+        for tag in dbt_resource_props["tags"]:
+            if tag in DOMAINS:
+                return policies.when_rows_change(tag)
+        return None
 
 
 def manifest() -> Path:

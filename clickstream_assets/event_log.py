@@ -56,7 +56,8 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         with self.run_connection(run_id) as connection:
             connection.execute(table.insert(), rows)
         with self.index_transaction() as connection:
-            ids = [connection.execute(table.insert().values(**row)).inserted_primary_key[0] for row in rows]
+            results: list[Any] = [connection.execute(table.insert().values(**row)) for row in rows]
+            ids = [result.inserted_primary_key[0] for result in results]
             self._store_asset_event_tags(connection, events, ids)
             # What the index keeps of an asset is its last event of each kind.
             last = {

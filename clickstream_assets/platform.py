@@ -59,18 +59,19 @@ class Platform:
         return session(self.settings.spark_remote)
 
     @contextlib.contextmanager
-    def exclusive(self, domain: str, what: str) -> Iterator[None]:
+    def exclusive(self, domain: str, what: str, *, timeout: float | None = None) -> Iterator[None]:
         """Let no other process write to a domain meanwhile: a step holds this from its first read to its last commit.
 
         Without it two runs could load the same content twice, or publish one's rows and the other's quarantine. What a
         killed process left half published is finished first.
 
         Raises:
-            Busy: another process is still at it after the lock timeout; names that process.
+            Busy: another process is still at it after ``timeout`` seconds (the lock timeout of the settings, unless it
+                is given); names that process.
         """
         from clickstream_assets.storage.publishing import reconcile
 
         lock = process_lock(self.settings.home / "locks" / domain, f"the domain {domain}")
-        with lock.held(what, timeout=self.settings.lock_timeout):
+        with lock.held(what, timeout=self.settings.lock_timeout if timeout is None else timeout):
             reconcile(self.lake, self.warehouse, domain)
             yield

@@ -17,9 +17,13 @@ from clickstream_assets.schemas import Table
 MERGED_GAP = timedelta(days=7)
 
 
-def pending_days(platform: Platform, domain: Domain) -> list[date]:
-    """Days whose cleaned rows are not made from today's raw rows, or whose events not from today's cleaned rows."""
-    with platform.exclusive(domain.name, "looking for days to repair"):
+def pending_days(platform: Platform, domain: Domain, *, timeout: float | None = None) -> list[date]:
+    """Days whose cleaned rows are not made from today's raw rows, or whose models not from today's cleaned rows.
+
+    Raises:
+        Busy: another process has the domain for itself for longer than ``timeout`` seconds.
+    """
+    with platform.exclusive(domain.name, "looking for days to repair", timeout=timeout):
         steps = [(feed.raw, feed.cleaned.name) for feed in domain.feeds]
         steps += [(model.source, model.name) for model in domain.row_models]
         pending = {day for source, asset in steps for day in _behind(platform, source, asset)}

@@ -6,7 +6,7 @@ The Dagster runs made here are the same as those started in the UI, in the same 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import layers, partitions, progress, repair
+from clickstream_assets import faults, layers, partitions, progress, repair
 from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
@@ -149,17 +149,33 @@ def _partition_tags(first: date, last: date) -> dict[str, str]:
 
 
 def _reason(result: Any) -> str:
+    """Why a run failed: a fault of the storage in one sentence, else our own sentence, else what the library said."""
+    settings = Settings.from_environment()
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
+            step = event.step_key.replace("__", ".")
             if data.user_failure_data is not None and data.user_failure_data.description:
-                return str(data.user_failure_data.description)
-            message = str(error.message).strip().partition("\n")[0] if error else "no reason recorded"
-            return f"{event.step_key.replace('__', '.')} failed: {message}"
+                description = str(data.user_failure_data.description)
+                fault = faults.explain(description, settings)
+                return f"{step} {fault}" if fault else description
+            errors = list(_chain(data.error))
+            text = "\n".join(error.message.strip() for error in reversed(errors))
+            if fault := faults.explain(text, settings):
+                return f"{step} {fault}"
+            ours = {cls.__name__ for cls in (ClickstreamError, *ClickstreamError.__subclasses__())}
+            for error in errors:
+                if error.cls_name in ours:
+                    return f"{step} failed: {error.message.strip().partition(': ')[2]}"
+            return f"{step} failed: {text.partition(chr(10))[0] or 'no reason recorded'}"
     return f"run {result.run_id} failed before its first step: look at it with `make dev`."
+
+
+def _chain(error: Any) -> Iterator[Any]:
+    """An error as Dagster records it, and what it came from."""
+    while error is not None:
+        yield error
+        error = error.cause
 
 
 def _failed_checks(result: dg.ExecuteInProcessResult) -> str:

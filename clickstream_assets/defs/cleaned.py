@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import guards, layers, partitions
+from clickstream_assets import guards, layers, partitions, policies
 from clickstream_assets.domains import DOMAINS, Domain, Feed
 from clickstream_assets.platform import Platform
 
@@ -22,6 +22,7 @@ def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         group_name=layers.group(layers.CLEANED, domain.name),
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
+        automation_condition=policies.when_rows_change(domain.name),
         check_specs=guards.specs(feed.cleaned),
         metadata=guards.definition_metadata(feed.cleaned),
         io_manager_key="warehouse",

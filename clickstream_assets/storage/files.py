@@ -60,12 +60,17 @@ class Files:
 
         Names of files and folders that start with ``.`` or ``_`` are some writer's unfinished work, and left out unless
         ``hidden`` asks for them too.
+
+        Raises:
+            ClickstreamError: a name is not UTF-8, so that no table could hold it.
         """
         selector = pafs.FileSelector(_inside(prefix), recursive=True, allow_not_found=True)
+        infos = self._fs.get_file_info(selector)
         found = [
-            FileInfo(info.path, info.size, info.mtime_ns)
-            for info in self._fs.get_file_info(selector)
-            if info.type == pafs.FileType.File and (hidden or not _HIDDEN.search(info.path, len(prefix.rstrip("/"))))
+            FileInfo(_path(info, self.root), info.size, info.mtime_ns)
+            for info in infos
+            if info.type == pafs.FileType.File
+            and (hidden or not _HIDDEN.search(_path(info, self.root), len(prefix.rstrip("/"))))
         ]
         found.sort(key=lambda info: info.path)
         return found
@@ -116,6 +121,14 @@ class Files:
         """Remove a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(_inside(path))
+
+
+def _path(info: pafs.FileInfo, root: str) -> str:
+    try:
+        return str(info.path)
+    except UnicodeDecodeError as error:
+        name = bytes(error.object).decode(errors="backslashreplace")
+        raise ClickstreamError(f"{root}/{name}: its name is not UTF-8; rename it.") from error
 
 
 def _inside(path: str) -> str:

@@ -1,0 +1,157 @@
+"""This project as a contender: what its engines take in a warm process, and what its steps took in any run.
+
+Runs are made by ``run_domain`` alone; ``ENGINES`` names what is timed inside. As a script, ``python product.py
+INPUT.csv HOME`` prints one JSON line with the seconds of each engine step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+#: the steps of an e-commerce run, by what they are called here
+STEPS = {"raw": "ecommerce_raw__events_raw", "cleaned": "ecommerce__events_cleaned", "gold": "ecommerce_models"}
+
+#: the functions that do the work: module, name, and the step they belong to (of ``publish``: its table's)
+ENGINES = (
+    ("clickstream_assets.parsing.landing", "LandingLoader.stage", "raw"),
+    ("clickstream_assets.storage.spark", "stage", "cleaned"),
+    ("clickstream_assets.storage.publishing", "publish", None),
+    ("dbt.cli.main", "dbtRunner.invoke", "gold"),
+)
+
+
+def land(source: Path, home: Path) -> date:
+    """Put the input into a home's landing folder and return its day; a link where the file system has links."""
+    folder = home / "landing" / "ecommerce" / source.parent.name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, folder / source.name)
+    except OSError:
+        shutil.copyfile(source, folder / source.name)
+    return date.fromisoformat(source.parent.name.removeprefix("ingestion_date="))
+
+
+def engine_steps(home: Path, day: date) -> dict[str, float]:
+    """Seconds of the engines' functions in a day's run, in a warm process: raw, cleaned and gold.
+
+    First a day of two records goes through the same home: afterwards everything is imported, the Spark session is
+    there, dbt has parsed its project and the tables exist. Reading, transforming, publishing to the lake and showing
+    it in the warehouse count, and dbt's invocation as a whole with its tests; Dagster's records of them do not, but
+    are written meanwhile. ``… step`` are the same steps by Dagster's clock, with locks, guards and records.
+    """
+    from clickstream_assets.domains import domain
+    from clickstream_assets.run import run_domain
+
+    os.environ["CLICKSTREAM_HOME"] = str(home)
+    before = day - timedelta(days=1)
+    tiny = home / "landing" / "ecommerce" / f"ingestion_date={before}" / "tiny.csv"
+    tiny.parent.mkdir(parents=True)
+    tiny.write_text(
+        "UserID,SessionID,Timestamp,EventType,ProductID,Amount,Outcome\n"
+        f"1,1,{before} 10:00:00,page_view,,,\n,1,{before} 10:00:00,page_view,,,\n"
+    )
+    run_domain(domain("ecommerce"), before, before)
+    with _timed_engines() as took:
+        run_domain(domain("ecommerce"), day, day)
+    by_dagster = {f"{name} step": seconds for name, seconds in steps(home, day).items()}
+    return {name: took[name] for name in STEPS} | by_dagster | dbt_seconds(home)
+
+
+@contextlib.contextmanager
+def _timed_engines() -> Iterator[dict[str, float]]:
+    """Add up the seconds of ``ENGINES`` while the block runs.
+
+    Raises:
+        AttributeError: one of them is no longer there under that name.
+    """
+    took: dict[str, float] = defaultdict(float)
+
+    def timed(function: Callable[..., Any], step: str | None) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return function(*args, **named)
+            finally:
+                took[step or _step_of(args)] += time.perf_counter() - begun
+
+        return call
+
+    with contextlib.ExitStack() as patches:
+        for module, name, step in ENGINES:
+            owner: Any = importlib.import_module(module)
+            *path, last = name.split(".")
+            for part in path:
+                owner = getattr(owner, part)
+            patches.enter_context(mock.patch.object(owner, last, timed(getattr(owner, last), step)))
+        yield took
+
+
+def _step_of(arguments: tuple[Any, ...]) -> str:
+    """The step whose table is published by a call with these arguments."""
+    key = next(a.table.name for a in arguments if hasattr(a, "table")).replace(".", "__")
+    return next(name for name, step in STEPS.items() if step == key)
+
+
+def steps(home: Path, day: date) -> dict[str, float]:
+    """Seconds of each step of the newest run of a day in that home, as Dagster recorded them."""
+    import dagster as dg  # noqa: TID251 reads the records of a run
+
+    os.environ["DAGSTER_HOME"] = str(home / "dagster")
+    took: dict[str, float] = {}
+    with dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/partition": day.isoformat()}))
+        for run in reversed(runs):
+            for step in instance.get_run_step_stats(run.run_id):
+                took[step.step_key] = (step.end_time or 0.0) - (step.start_time or 0.0)
+    return {name: took[key] for name, key in STEPS.items()}
+
+
+def dbt_seconds(home: Path) -> dict[str, float]:
+    """Of dbt's newest run: the time in which at least one model, or one test, was being executed."""
+    results = json.loads((home / "dbt" / "run_results.json").read_text())["results"]
+    spans: dict[str, list[tuple[float, float]]] = {"models": [], "tests": []}
+    for result in results:
+        kind = "models" if result["unique_id"].startswith("model.") else "tests"
+        for part in result["timing"]:
+            if part["name"] == "execute":
+                start, end = (datetime.fromisoformat(part[at]).timestamp() for at in ("started_at", "completed_at"))
+                spans[kind].append((start, end))
+    return {f"dbt {kind}": _covered(found) for kind, found in spans.items()}
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of the union of time spans."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def main() -> None:
+    """Measure the engine steps on one input, in a home of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("input", type=Path)
+    parser.add_argument("home", type=Path)
+    arguments = parser.parse_args()
+    home = arguments.home.absolute()
+    day = land(arguments.input, home)
+    print(json.dumps(engine_steps(home, day)))
+
+
+if __name__ == "__main__":
+    main()
