@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test soak dev lint format docs clean
+.PHONY: help demo test soak bench dev lint format docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-test ## The whole test suite
 
 soak: $(VENV)/.installed-test ## The kill test with 200 kills; long
 	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200
+
+bench: $(VENV)/.installed-bench ## The benchmark against PySpark on a JVM, DuckDB and Polars; needs Java 17
+	$(BIN)/python benchmarks/run.py --big $(BENCH)
 
 dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
 	$(BIN)/clickstream dev
@@ -47,6 +50,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -1,18 +1,25 @@
-"""Dagster's event log in SQLite, where a batch of events is written as one.
+"""Dagster's event log in SQLite, made to keep up with runs of many assets and days.
 
-Dagster sends the events of a range of partitions in batches, but its SQLite storage writes each by itself: two files,
-four commits, 15 ms and more on a slow disk. A range of 60 days of 22 assets took 25 s for its 2,700 events, and takes
-1.6 s with this. PostgreSQL, which production uses, writes batches by itself.
+Dagster's own SQLite storage opens, commits and closes two files for each event. Two things are different here:
 
-``dagster.yaml`` names the class. It is the one place that builds on Dagster's inner workings: what it uses is private.
+* the files in use stay open, and a commit does not wait for the disk: 8 ms less per event. SQLite's write-ahead log
+  keeps the files whole whatever happens; a power failure may cost the last moments of the log.
+* the events of a range of partitions, which Dagster sends in batches, are written as one. A range of 60 days of 22
+  assets took 25 s for its 2,700 events, and takes 1.6 s with this.
+
+PostgreSQL, which production uses, does both by itself. ``dagster.yaml`` names the class. It is the one place that
+builds on Dagster's inner workings: a storage has no public base.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import sqlalchemy as db
 from dagster import EventLogEntry
 from dagster._config import Field, StringSource
 from dagster._core.events import ASSET_EVENTS
@@ -20,24 +27,54 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 
-from clickstream_assets.settings import Settings
+from clickstream_assets.settings import dagster_home_of_process
+
+#: files kept open: the index, the run at work, and those that a web page looks at
+_OPEN = 4
+
+#: seconds to wait for another process that writes
+_BUSY_SECONDS = 20
 
 
-class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
+class FastSqliteEventLogStorage(SqliteEventLogStorage):
     """SQLite event log with the same files and tables as Dagster's own; ``base_dir`` is where Dagster has it."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None):
+        self._connections: OrderedDict[str, db.Connection] = OrderedDict()
+        self._tables: set[str] = set()
+        self._indexed = False
+        weakref.finalize(self, _close, self._connections)
+        super().__init__(base_dir, inst_data)
 
     @classmethod
     def config_type(cls) -> Any:
-        """``base_dir`` may be left out: it is in the home folder then."""
+        """``base_dir`` may be left out: it is below Dagster's home then."""
         return {"base_dir": Field(StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> BatchingSqliteEventLogStorage:
+    ) -> FastSqliteEventLogStorage:
         """Made by Dagster when an instance opens."""
-        default = Settings.from_environment().dagster_home / "history" / "runs"
+        default = dagster_home_of_process() / "history" / "runs"
         return cls(config_value.get("base_dir") or str(default), inst_data=inst_data)
+
+    def dispose(self) -> None:
+        """Close all files."""
+        super().dispose()
+        with self._db_lock:
+            _close(self._connections)
+
+    def has_table(self, table_name: str) -> bool:
+        """Asked for each event; a table that is there stays."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def _has_asset_key_index_cols_on_connection(self, conn: db.Connection) -> bool:
+        """Asked for each event too; columns that are there stay."""
+        self._indexed = self._indexed or super()._has_asset_key_index_cols_on_connection(conn)
+        return self._indexed
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Write a run's events about assets in two transactions, the run's and the index's; others one by one."""
@@ -65,3 +102,38 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             }
             for n in last.values():
                 self._store_asset_event(connection, events[n], ids[n])
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[db.Connection]:
+        """A transaction on one file; another thread waits meanwhile."""
+        with self._db_lock:
+            connection = self._connections.pop(shard, None) or self._open(shard)
+            try:
+                with connection.begin():
+                    yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._connections[shard] = connection
+            while len(self._connections) > _OPEN:
+                _, oldest = self._connections.popitem(last=False)
+                oldest.close()
+
+    def _open(self, shard: str) -> db.Connection:
+        engine = db.create_engine(
+            self.conn_string_for_shard(shard),
+            poolclass=db.NullPool,
+            connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        )
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        connection = engine.connect()
+        connection.exec_driver_sql("pragma synchronous = normal")
+        connection.rollback()  # the pragma has begun a transaction
+        return connection
+
+
+def _close(connections: OrderedDict[str, db.Connection]) -> None:
+    while connections:
+        connections.popitem()[1].close()

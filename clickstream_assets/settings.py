@@ -105,6 +105,12 @@ class Settings:
         return {"CLICKSTREAM_DBT_DUCKDB_PATH": str(self.warehouse_path)}
 
 
+def dagster_home_of_process() -> Path:
+    """The home of the Dagster instance that this process has opened, or would open."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home) if home else Settings.from_environment().dagster_home
+
+
 def export(variables: Mapping[str, str]) -> None:
     """Set process environment variables for libraries that can be configured in no other way."""
     os.environ.update(variables)

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from clickstream_assets import run
-from clickstream_assets.event_log import BatchingSqliteEventLogStorage
+from clickstream_assets.event_log import FastSqliteEventLogStorage
 from clickstream_assets.partitions import DAILY, SINGLE_RUN
 from clickstream_assets_tests.conftest import Home
 
@@ -71,7 +71,7 @@ def test_batches_read_back_like_single_events_and_are_faster(home: Home, one_by_
     slow = time.monotonic() - begun
 
     with run.instance(home.settings) as storage:
-        assert isinstance(storage.event_log_storage, BatchingSqliteEventLogStorage)
+        assert isinstance(storage.event_log_storage, FastSqliteEventLogStorage)
         begun = time.monotonic()
         batched = _materialize(storage)
         fast = time.monotonic() - begun

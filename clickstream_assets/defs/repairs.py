@@ -4,11 +4,16 @@ Files that arrive start their own day from raw on (``defs/arrivals.py``). What i
 that change otherwise: a file takes over from a copy on another day, somebody materializes raw alone, a run failed.
 """
 
+import warnings
+
 import dagster as dg
 
 from clickstream_assets import layers
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.settings import Settings
+
+# Beta for two years; the label would be printed at every start.
+warnings.filterwarnings("ignore", message=r"Parameter `use_user_code_server`", category=dg.BetaWarning)
 
 
 def definitions() -> dg.Definitions:

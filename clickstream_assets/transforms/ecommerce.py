@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from clickstream_assets.storage.spark import Split
-from clickstream_assets.transforms.rules import Rule, Transform, first_broken, missing, money, text, timestamp
+from clickstream_assets.transforms.rules import Rule, Transform, first_broken, keeps, missing, money, text, timestamp
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -46,8 +46,7 @@ def clean(raw: DataFrame) -> Split:
 
     Grain: one row in, one row in either output. Time stamps are UTC, amounts in the shop's currency.
     """
-    judged = raw.withColumn("rule", first_broken(RULES))
-    accepted = judged.where(F.col("rule").isNull()).select(
+    accepted = raw.where(keeps(RULES)).select(
         F.substring(F.sha2(F.concat_ws(":", "content_hash", "record_number"), 256), 1, 32).alias("event_id"),
         text("UserID").alias("user_id"),
         text("SessionID").alias("session_id"),
@@ -62,10 +61,10 @@ def clean(raw: DataFrame) -> Split:
         F.current_timestamp().alias("processed_at"),
         "ingestion_date",
     )
-    rejected = judged.where(F.col("rule").isNotNull()).select(
+    rejected = raw.where(~keeps(RULES)).select(
         "source_file",
         "source_line",
-        "rule",
+        first_broken(RULES).alias("rule"),
         F.to_json(F.struct(*_RECORD)).alias("payload"),
         F.current_timestamp().alias("quarantined_at"),
         F.col("ingestion_date").alias("partition_date"),

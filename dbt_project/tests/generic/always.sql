@@ -4,7 +4,6 @@
 with checked as (
 
     select
-        *,
         case
             {%- for condition in conditions %}
             when not coalesce({{ condition }}, false) then '{{ condition | replace("'", "''") }}'
@@ -14,7 +13,11 @@ with checked as (
 
 )
 
-select * from checked
+select
+    broken_condition,
+    count(*) as rows_that_break_it
+from checked
 where broken_condition is not null
+group by broken_condition
 
 {% endtest %}
