@@ -88,14 +88,16 @@ def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str,
 
     worker = threading.Thread(target=run, name="dbt")
     worker.start()
-    while (event := events.get()) is not None:
-        if event.info.name not in ("LogModelResult", "LogTestResult"):
-            continue
-        message = DbtCoreCliEventMessage(raw_event=msg_to_dict(event), event_history_metadata={})
-        yield from message.to_default_asset_events(
-            manifest=MANIFEST, dagster_dbt_translator=Translator(), context=context, target_path=settings.dbt_state
-        )
-    worker.join()
+    try:
+        while (event := events.get()) is not None:
+            if event.info.name not in ("LogModelResult", "LogTestResult"):
+                continue
+            message = DbtCoreCliEventMessage(raw_event=msg_to_dict(event), event_history_metadata={})
+            yield from message.to_default_asset_events(
+                manifest=MANIFEST, dagster_dbt_translator=Translator(), context=context, target_path=settings.dbt_state
+            )
+    finally:
+        worker.join()  # also when an event cannot be stored: the caller's locks must not be given back while dbt writes
     _raise_for(results)
 
 

@@ -65,6 +65,12 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
         with self._db_lock:
             _close(self._connections)
 
+    def wipe(self) -> None:
+        """Forget everything."""
+        with self._db_lock:
+            _close(self._connections)
+        super().wipe()
+
     def has_table(self, table_name: str) -> bool:
         """Asked for each event; a table that is there stays."""
         if table_name not in self._tables and super().has_table(table_name):

@@ -6,7 +6,8 @@ its days from being published; those stay as they were. A check that runs after 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -20,6 +21,9 @@ from clickstream_assets.storage.staged import GUARDS, Account, Check, Staged
 
 #: partitions listed one by one in the metadata of a run
 _LISTED = 60
+
+#: metadata of a check: the days on which it failed
+FAILED_DAYS = "failed_days"
 
 #: days named in a message
 _NAMED = 5
@@ -55,6 +59,8 @@ def report(
     """
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
     sound = staged.without({day for check in checks for day in check.failed})
+    if len(sound.days) < len(staged.days):
+        sound = replace(sound, rejected_by_rule=platform.lake.count_values(sound.quarantine, "rule"))
     asked = set(partitions.days(context.partition_keys))
     stops = bool(asked - set(sound.days))
     rejects = platform.lake.preview(staged.quarantine)
@@ -65,28 +71,26 @@ def report(
             passed=check.passed,
             severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
             description=check.description,
-            metadata={**check.metadata, **_where(rejects)},
+            metadata={**check.metadata, FAILED_DAYS: sorted(map(str, check.failed)), **_where(rejects)},
         )
     if stops:
         if sound.days:
             publishing.publish(platform.lake, platform.warehouse, sound)
-            _log(context, sound, set(sound.days))
+            for event in materializations(sound, set(sound.days)):
+                context.log_event(event)
         raise _failure(staged, sound, checks)
-    _log(context, sound, set(sound.days) - asked)
     for account in sound.accounts:
         if account.day in asked:
             context.add_asset_metadata(_of_partition(account), staged.table.key, account.day.isoformat())
     yield dg.Output(sound, metadata=_of_run(sound, platform))
 
 
-def _log(context: dg.AssetExecutionContext, staged: Staged, days: set[date]) -> None:
-    """Materializations that Dagster does not log by itself, since the step fails or the run did not ask for them."""
+def materializations(staged: Staged, days: Collection[date]) -> Iterator[dg.AssetMaterialization]:
+    """For published days that Dagster does not log by itself: the step fails, or the run did not ask for them."""
     for account in staged.accounts:
         if account.day in days:
-            context.log_event(
-                dg.AssetMaterialization(
-                    staged.table.key, partition=account.day.isoformat(), metadata=_of_partition(account)
-                )
+            yield dg.AssetMaterialization(
+                staged.table.key, partition=account.day.isoformat(), metadata=_of_partition(account)
             )
 
 
@@ -94,7 +98,8 @@ def _failure(staged: Staged, sound: Staged, checks: Sequence[Check]) -> dg.Failu
     reasons = "; ".join(f"{check.name}: {check.description}" for check in checks if not check.passed)
     left_out = sorted(set(staged.days) - set(sound.days))
     days = ", ".join(map(str, left_out[:_NAMED])) + (", …" if len(left_out) > _NAMED else "")
-    return dg.Failure(f"{staged.table.name} was not published for {days}: {reasons}.", allow_retries=False)
+    rest = " The other days of the run are published, and the next run goes on with them." if sound.days else ""
+    return dg.Failure(f"{staged.table.name} was not published for {days}: {reasons}.{rest}", allow_retries=False)
 
 
 def _where(rejects: list[dict[str, Any]]) -> dict[str, dg.MetadataValue[Any]]:

@@ -6,7 +6,7 @@ Assets, the CLI and tests get at storage through ``Platform`` and nothing else; 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from clickstream_assets.storage.files import Files
     from clickstream_assets.storage.lake import Lake
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,8 @@ class Platform:
         from clickstream_assets.storage.publishing import reconcile
 
         lock = process_lock(self.settings.home / "locks" / domain, f"the domain {domain}")
-        with lock.held(what, timeout=self.settings.lock_timeout if timeout is None else timeout):
-            reconcile(self.lake, self.warehouse, domain)
+        wait = self.settings.lock_timeout if timeout is None else timeout
+        with lock.held(what, timeout=wait):
+            with self.warehouse.locked(what, timeout=wait):
+                reconcile(self.lake, self.warehouse, domain)
             yield

@@ -6,6 +6,7 @@ moment than these.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,30 +33,30 @@ class MadeFromOlderRows(dg.AutomationCondition[dg.AssetKey]):
         return "made_from_older_rows"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        """Which of the candidates are pending."""
-        days = _pending(self.domain, context.evaluation_time.isoformat())
-        return dg.AutomationResult(
-            context, context.candidate_subset.compute_intersection_with_partition_keys(set(days))
-        )
+        """The candidates that are pending for rows for which they were not asked for yet."""
+        asked: dict[str, str] = json.loads(context.cursor or "{}")
+        pending = _pending(self.domain, context.evaluation_time.isoformat())
+        if pending is None:
+            return dg.AutomationResult(context, context.get_empty_subset(), cursor=json.dumps(asked))
+        changed = {day for day, rows in pending.items() if asked.get(day) != rows}
+        true = context.candidate_subset.compute_intersection_with_partition_keys(changed)
+        now = set(true.expensively_compute_partition_keys())
+        asked = {day: rows if day in now else asked[day] for day, rows in pending.items() if day in now or day in asked}
+        return dg.AutomationResult(context, true, cursor=json.dumps(asked))
 
 
 @lru_cache(maxsize=8)
-def _pending(domain: str, evaluation: str) -> frozenset[str]:
-    """Looked up once for all assets of an evaluation."""
+def _pending(domain: str, evaluation: str) -> dict[str, str] | None:
+    """Looked up once for all assets of an evaluation; None while a step has the domain."""
     platform = Platform(Settings.from_environment())
     try:
-        days = repair.pending_days(platform, domains.domain(domain), timeout=0)
+        found = repair.pending(platform, domains.domain(domain), timeout=0)
     except Busy:
-        return frozenset()
-    return frozenset(map(str, days))
+        return None
+    return {str(day): rows for day, rows in found.items()}
 
 
 def when_rows_change(domain: str) -> dg.AutomationCondition[dg.AssetKey]:
-    """Make a day again once its raw rows are others than those that it was made from, and nobody is making it.
-
-    Once for each change: a day that fails is not tried again and again.
-    """
-    behind: dg.AutomationCondition[dg.AssetKey] = MadeFromOlderRows(domain)
-    handled = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-    condition = behind.newly_true().since(handled) & behind & ~dg.AutomationCondition.in_progress()
-    return condition.with_label("when_rows_change")
+    """Once for each change of a day's rows, when nobody is making the day."""
+    # The last operand: what is true of it is requested.
+    return (~dg.AutomationCondition.in_progress() & MadeFromOlderRows(domain)).with_label("when_rows_change")

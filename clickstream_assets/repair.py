@@ -6,15 +6,11 @@ day was made from, and where they differ the day is pending; likewise from clean
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 
 from clickstream_assets.domains import Domain
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import Table
-
-#: days recomputed for nothing are cheaper than another run, up to this many between two that are needed
-MERGED_GAP = timedelta(days=7)
 
 
 def pending_days(platform: Platform, domain: Domain, *, timeout: float | None = None) -> list[date]:
@@ -23,26 +19,29 @@ def pending_days(platform: Platform, domain: Domain, *, timeout: float | None = 
     Raises:
         Busy: another process has the domain for itself for longer than ``timeout`` seconds.
     """
-    with platform.exclusive(domain.name, "looking for days to repair", timeout=timeout):
-        steps = [(feed.raw, feed.cleaned.name) for feed in domain.feeds]
-        steps += [(model.source, model.name) for model in domain.row_models]
-        pending = {day for source, asset in steps for day in _behind(platform, source, asset)}
-    return sorted(day for day in pending if platform.settings.start_date <= day)
+    return sorted(pending(platform, domain, timeout=timeout))
 
 
-def _behind(platform: Platform, source: Table, asset: str) -> set[date]:
-    snapshot = platform.lake.snapshot(source)
-    now = {file.day: file.added for file in snapshot.files}
+def pending(platform: Platform, domain: Domain, *, timeout: float | None = None) -> dict[date, str]:
+    """The days of ``pending_days``, each with the raw snapshots that hold its rows: another text is another change."""
+    what = "looking for days to repair"
+    with platform.exclusive(domain.name, what, timeout=timeout), platform.warehouse.locked(what, timeout=timeout):
+        raw = [_versions(platform, feed.raw) for feed in domain.feeds]
+        behind = {
+            day
+            for feed, now in zip(domain.feeds, raw, strict=True)
+            for day in _behind(platform, now, feed.cleaned.name)
+        }
+        for model in domain.row_models:
+            behind |= _behind(platform, _versions(platform, model.source), model.name)
+    first = platform.settings.start_date
+    return {day: " ".join(str(now.get(day)) for now in raw) for day in behind if first <= day}
+
+
+def _versions(platform: Platform, table: Table) -> dict[date, int]:
+    return {file.day: file.added for file in platform.lake.snapshot(table).files}
+
+
+def _behind(platform: Platform, now: dict[date, int], asset: str) -> set[date]:
     made_from = platform.warehouse.source_snapshots(asset)
     return {day for day in now.keys() | made_from.keys() if now.get(day) != made_from.get(day)}
-
-
-def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The fewest ranges, first and last day, that cover the days; gaps of up to 7 days are covered too."""
-    merged: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if merged and day - merged[-1][1] <= MERGED_GAP + timedelta(days=1):
-            merged[-1] = (merged[-1][0], day)
-        else:
-            merged.append((day, day))
-    return merged

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
-from clickstream_assets import faults, layers, partitions, progress, repair
+from clickstream_assets import faults, guards, layers, partitions, progress, repair
 from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
@@ -72,8 +72,8 @@ def check_days(settings: Settings, first: date, last: date) -> None:
 def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True) -> Summary:
     """Materialize a domain for the days ``first`` to ``last``: one run for raw and one for all below it.
 
-    Older days to repair are part of the second run, however far away they are. One that cannot be repaired does not
-    keep the asked days from being made.
+    Older days to repair are part of the second run, however far away they are. A day that fails in raw costs itself
+    alone: the others are made below raw too, and the run fails at the end.
 
     Raises:
         RunFailed: the reason, in one sentence, and what to do.
@@ -86,18 +86,23 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
         raw, below = _split(job)
         platform = Platform(settings)
         progress.say(f"{domain.name}: {first} to {last}")
-        runs = [_execute(job, storage, raw, first, last).run_id]
-        pending = sorted(set(repair.pending_days(platform, domain)) - set(asked)) if repairs else []
-        if pending:
-            progress.say(f"made again, since their rows have changed: {_listed(pending)}")
-        result = _execute(job, storage, below, first, last, repaired=pending)
-        left = sorted(set(pending) & set(repair.pending_days(platform, domain))) if pending else []
-    if left:
+        loaded = _execute(job, storage, raw, first, last)
+        pending = repair.pending_days(platform, domain)
+        if not loaded.success and not set(pending) & set(asked):
+            raise RunFailed(_reason(loaded))
+        repaired = sorted(set(pending) - set(asked)) if repairs else []
+        if repaired:
+            progress.say(f"made again, since their rows have changed: {_listed(repaired)}")
+        made = _execute(job, storage, below, first, last, repaired=repaired)
+    for result in (loaded, made):
+        if not result.success:
+            raise RunFailed(_reason(result))
+    if failed := _failed_days(made) & set(repaired):
         raise RunFailed(
-            f"{first} to {last} are done. Older days whose rows have changed ({_listed(left)}) could not be made again "
-            f"and stay as they were: {_failed_checks(result)} (--no-repair leaves such days alone)"
+            f"{first} to {last} are done, but {_listed(sorted(failed))}, whose rows have changed, could not be made "
+            f"again and stay as they were: {_failed_checks(made)} (--no-repair leaves such days alone)."
         )
-    return Summary(days=sorted({*asked, *pending}), repaired=pending, run_ids=[*runs, result.run_id])
+    return Summary(days=sorted({*asked, *repaired}), repaired=repaired, run_ids=[loaded.run_id, made.run_id])
 
 
 @cache
@@ -126,16 +131,13 @@ def _execute(
     repaired: Sequence[date] = (),
 ) -> dg.ExecuteInProcessResult:
     further = {partitions.REPAIRED_DAYS: ",".join(map(str, repaired))} if repaired else {}
-    result = job.execute_in_process(
+    return job.execute_in_process(
         instance=storage,
         asset_selection=keys,
         run_config={"loggers": {"progress": {}}},
         tags=_partition_tags(first, last) | further,
         raise_on_error=False,
     )
-    if not result.success:
-        raise RunFailed(_reason(result))
-    return result
 
 
 def _partition_tags(first: date, last: date) -> dict[str, str]:
@@ -176,6 +178,12 @@ def _chain(error: Any) -> Iterator[Any]:
     while error is not None:
         yield error
         error = error.cause
+
+
+def _failed_days(result: dg.ExecuteInProcessResult) -> set[date]:
+    """Days on which a guard of the run failed."""
+    found = (check.metadata.get(guards.FAILED_DAYS) for check in result.get_asset_check_evaluations())
+    return {date.fromisoformat(day) for days in found if days is not None for day in cast(list[str], days.value)}
 
 
 def _failed_checks(result: dg.ExecuteInProcessResult) -> str:

@@ -80,7 +80,9 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("clickstream: "), done.stderr
-    assert [line for line in done.stderr.splitlines() if not line.startswith(("✓ ", "✗ ", "clickstream: "))] == []
+    assert [
+        line for line in done.stderr.splitlines() if not line.startswith(("✓ ", "✗ ", "clickstream: ", "ecommerce: "))
+    ] == []
     return last
 
 

@@ -79,3 +79,15 @@ def test_batches_read_back_like_single_events_and_are_faster(home: Home, one_by_
     assert found == _read(one_by_one, single.run_id)
     assert len(found["partitions"][ASSETS[3]]) == 20
     assert fast < slow / 2, (fast, slow)
+
+
+def test_what_is_wiped_is_gone_and_the_log_goes_on(home: Home) -> None:
+    with run.instance(home.settings) as storage:
+        first = _materialize(storage)
+        assert storage.all_logs(first.run_id)
+        storage.wipe()
+        assert storage.all_logs(first.run_id) == []
+        again = _materialize(storage)
+    with run.instance(home.settings) as another:
+        assert len(another.get_materialized_partitions(dg.AssetKey(ASSETS[0]))) == 20
+        assert another.all_logs(again.run_id)

@@ -86,6 +86,17 @@ def test_a_day_that_fails_costs_itself_alone_and_can_be_run_again_alone(home: Ho
     assert home.one("select count(*), count(distinct event_id) from ecommerce.events") == (6, 6)
 
 
+def test_a_day_that_fails_in_raw_does_not_keep_the_others_from_being_made(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", *["1,1"] * 1000)
+    home.land("2024-03-02", "a.csv", "1,1,2024-03-02 10:00:00,page_view,,,")
+    for _ in range(2):
+        with pytest.raises(RunFailed, match=r"events_raw was not published for 2024-03-01: .*The other days"):
+            home.run("2024-03-01", "2024-03-02")
+        assert home.query("select ingestion_date::varchar from ecommerce.events") == [("2024-03-02",)]
+        assert home.ledger("ecommerce.events", "2024-03-02") == (1, 1, 0, 0, 0, 0)
+        home.land("2024-03-02", "b.csv", "1,1,2024-03-02 10:00:00,page_view,,,")  # a copy, so that raw is written anew
+
+
 def test_days_between_which_rows_move_are_published_together_or_not_at_all(home: Home) -> None:
     shared = "1,1,2024-03-05 10:00:00,page_view,,,"
     home.land("2024-03-05", "b.csv", shared)

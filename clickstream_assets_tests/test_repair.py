@@ -1,36 +1,18 @@
-"""Which days are pending, and how they are grouped into ranges."""
+"""Which days are pending, and that a run makes them again."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import date, timedelta
-from itertools import pairwise
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clickstream_assets import domains, repair, run
 from clickstream_assets.run import RunFailed
 from clickstream_assets_tests.conftest import Home
-
-
-def test_gaps_of_up_to_seven_days_are_covered() -> None:
-    day = date(2024, 1, 1)
-    assert repair.ranges([day, day + timedelta(8)]) == [(day, day + timedelta(8))]
-    assert repair.ranges([day, day + timedelta(9)]) == [(day, day), (day + timedelta(9), day + timedelta(9))]
-    assert repair.ranges([]) == []
-
-
-@given(st.sets(st.dates(date(2024, 1, 1), date(2024, 12, 31)), max_size=40))
-def test_ranges_cover_every_day_once_and_stay_apart(days: set[date]) -> None:
-    ranges = repair.ranges(days)
-    assert all(sum(first <= day <= last for first, last in ranges) == 1 for day in days)
-    assert all(first in days and last in days for first, last in ranges)
-    assert all(b[0] - a[1] > timedelta(8) for a, b in pairwise(ranges))
 
 
 def test_a_day_is_pending_from_the_change_of_its_raw_rows_until_it_is_cleaned_again(home: Home) -> None:
@@ -72,6 +54,21 @@ def test_days_to_repair_are_made_in_the_same_run_however_far_away(home: Home) ->
     assert home.query("select user_id, total_events from ecommerce.users order by 1") == [("1", 3), ("2", 2)]
 
 
+def test_some_models_alone_leave_their_day_pending(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
+    home.run("2024-03-01")
+    home.land("2024-03-01", "b.csv", "2,1,2024-03-01 10:00:00,product_view,p1,,")
+    keys = [["ecommerce_raw", "events_raw"], ["ecommerce", "events_cleaned"], ["ecommerce", "top_products"]]
+    with run.instance(home.settings) as storage:
+        job = run._definitions().resolve_job_def("ecommerce")
+        selected = [dg.AssetKey(key) for key in keys]
+        assert job.execute_in_process(instance=storage, asset_selection=selected, partition_key="2024-03-01").success
+    assert repair.pending_days(home.platform, domains.domain("ecommerce")) == [date(2024, 3, 1)]
+    assert home.run("2024-03-05").repaired == [date(2024, 3, 1)]
+    assert home.query("select view_count from ecommerce.top_products") == [(2,)]
+    assert home.query("select users from ecommerce.daily_active_users") == [(2,)]
+
+
 def test_no_repair_leaves_older_days_pending(home: Home) -> None:
     record = "1,1,2024-03-01 10:00:00,page_view,,,"
     home.land("2024-03-01", "a.csv", record)
@@ -88,7 +85,7 @@ def test_a_repair_that_fails_does_not_keep_the_asked_days_from_being_made(home: 
     _load_raw_only(home, "2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1200)
     home.land("2024-03-03", "b.csv", "2,1,2024-03-03 10:00:00,page_view,,,")
     with pytest.raises(
-        RunFailed, match=r"2024-03-03 to 2024-03-03 are done\..*2024-03-01.*missing_user_id.*--no-repair"
+        RunFailed, match=r"2024-03-03 to 2024-03-03 are done, but 2024-03-01, .*missing_user_id.*--no-repair"
     ):
         home.run("2024-03-03")
     assert home.ledger("ecommerce.events", "2024-03-03") == (1, 1, 0, 0, 0, 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import partitions
+from clickstream_assets import partitions, repair
 from clickstream_assets.domains import DOMAINS, Domain, RowModel
 from clickstream_assets.platform import Platform
 from clickstream_assets.storage.staged import Account
@@ -45,9 +45,10 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
         with platform.exclusive(domain.name, what), warehouse.locked(what):
             warehouse.set_run_window(domain.name, days)
             yield from dbt.build(context, platform.settings, domain=domain.name, whole=not context.is_subset)
-            for model in domain.row_models:
+            # A day is up to date when all its models are: some of them alone leave it pending.
+            for model in () if context.is_subset else domain.row_models:
                 _record(platform, model, days, context.run.run_id)
-                for day in repaired:
+                for day in sorted(set(repaired) - set(repair.pending_days(platform, domain))):
                     context.log_event(dg.AssetMaterialization(model.name.split("."), partition=day.isoformat()))
 
     return models

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from clickstream_assets import partitions, schemas
+from clickstream_assets import guards, partitions, schemas
 from clickstream_assets.platform import Platform
 from clickstream_assets.storage import publishing
 
@@ -32,6 +32,8 @@ class LakeIOManager(dg.IOManager):
         """Publish all of it, or leave it to the next step of the domain to finish."""
         published = publishing.publish(self._platform.lake, self._platform.warehouse, obj, load=self.load)
         context.add_output_metadata({"snapshot": str(published.id), "files": len(published.files)})
+        for event in guards.materializations(obj, set(obj.days) - set(partitions.days(context.asset_partition_keys))):
+            context.log_event(event)
 
     def load_input(self, context: dg.InputContext) -> Source:
         """The upstream table's partitions; which engine opens their files is the step's business."""

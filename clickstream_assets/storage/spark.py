@@ -38,7 +38,8 @@ def session(remote: str | None = None) -> SparkSession:
     from pyspark.sql import SparkSession
 
     if remote is None:
-        export({"RUST_LOG": "error"})
+        # A proxy for the internet is none for a server in this process; gRPC would ask it all the same.
+        export({"RUST_LOG": "error", "no_grpc_proxy": "127.0.0.1"})
         from pysail.spark import SparkConnectServer
 
         server = SparkConnectServer(ip="127.0.0.1", port=0)

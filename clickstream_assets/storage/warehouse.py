@@ -280,7 +280,9 @@ class Warehouse:
                 return connection
             except duckdb.IOException as error:
                 # A program that does not know the lock file, such as a BI tool, has the warehouse open.
-                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                if "could not set lock" not in str(error).lower():
+                    raise
+                if time.monotonic() > deadline:
                     raise Busy(f"{self.path} cannot be opened: {error}") from error
                 time.sleep(0.2)
 

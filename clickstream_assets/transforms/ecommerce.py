@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from clickstream_assets.storage.spark import Split
-from clickstream_assets.transforms.rules import Rule, Transform, first_broken, keeps, missing, money, text, timestamp
+from clickstream_assets.transforms.rules import (
+    Rule,
+    Transform,
+    first_broken,
+    keeps,
+    missing,
+    money,
+    text,
+    timestamp,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -33,7 +33,7 @@ _NUMBER = r"^([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?$"
 
 @dataclass(frozen=True)
 class Rule:
-    """One reason to reject a row. ``breaks`` is true, never null, for rows that break it."""
+    """One reason to reject a row. ``breaks`` is true for rows that break it, false or null for others."""
 
     name: str
     description: str
@@ -49,13 +49,12 @@ class Transform:
 
 
 def keeps(rules: Sequence[Rule]) -> Column:
-    """True for a row that keeps all the rules.
+    """True for a row that keeps all the rules, false for others, never null.
 
     Counting the broken ones is a third cheaper in Sail than asking for the first: there each branch of a CASE works on
     a copy of the rows that are left.
     """
-    broken = [rule.breaks().cast("int") for rule in rules]
-    return reduce(operator.add, broken) == 0
+    return reduce(operator.add, (F.coalesce(rule.breaks(), F.lit(False)).cast("int") for rule in rules)) == 0
 
 
 def first_broken(rules: Sequence[Rule]) -> Column:

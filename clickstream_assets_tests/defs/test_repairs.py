@@ -94,8 +94,25 @@ def test_a_day_that_fails_is_asked_for_once_and_again_when_its_rows_change(home:
         sensor.look()
         assert materialize(storage, "2024-03-01", keys=[RAW])
         assert sensor.look() == {"2024-03-01": len(below_raw())}
-        assert not materialize(storage, "2024-03-01", keys=below_raw())
-        assert [sensor.look() for _ in range(3)] == [{}, {}, {}]
+        for _ in range(2):
+            with _another_process_at_work(home):
+                assert sensor.look() == {}
+            assert not materialize(storage, "2024-03-01", keys=below_raw())
+            assert [sensor.look() for _ in range(2)] == [{}, {}]
+
+        home.land("2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1001)
+        assert materialize(storage, "2024-03-01", keys=[RAW])
+        assert sensor.look() == {"2024-03-01": len(below_raw())}
+
+
+def test_a_day_that_was_made_and_changed_between_two_looks_is_asked_for(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
+    with run.instance(home.settings) as storage:
+        sensor = Sensor(storage)
+        assert sensor.look() == {}
+        assert materialize(storage, "2024-03-01", keys=[RAW, *below_raw()])
+        assert materialize(storage, "2024-03-01", keys=[RAW])
+        assert sensor.look() == {"2024-03-01": len(below_raw())}
 
 
 def test_while_a_step_has_the_domain_nothing_is_asked_for(home: Home) -> None:

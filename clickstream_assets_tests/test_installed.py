@@ -1,0 +1,87 @@
+"""Once installed: ``make demo`` and ``make test`` a second time, with nothing to install from and no network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: loaded by every Python process below: only this machine can be talked to
+NO_NETWORK = """
+import os, socket
+
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+def only_here(host):
+    if host not in (None, "", "localhost", "127.0.0.1", "::1", socket.gethostname()):
+        with open(os.environ["TRIED"], "a") as file:
+            file.write(f"{host}\\n")
+        raise OSError(f"no network: {host}")
+
+def connect_here(self, address):
+    if isinstance(address, tuple):
+        only_here(address[0])
+    return connect(self, address)
+
+def look_up_here(host, *rest, **named):
+    only_here(host.decode() if isinstance(host, bytes) else host)
+    return look_up(host, *rest, **named)
+
+socket.socket.connect, socket.getaddrinfo = connect_here, look_up_here
+"""
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Runs make where everything is installed, with no pip, no other Python and no network."""
+    venv = Path(sys.prefix)
+    if not (venv / ".installed-test").exists():  # installed by hand: as if make had done it
+        installed, venv = venv, tmp_path / "venv"
+        venv.mkdir()
+        for part in ("bin", "lib", "pyvenv.cfg"):
+            (venv / part).symlink_to(installed / part)
+        for stamp in (".installed", ".installed-test"):
+            (venv / stamp).touch()
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    closed = "http://127.0.0.1:9"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(tmp_path),
+        "TRIED": str(tmp_path / "tried"),
+        "CLICKSTREAM_HOME": str(tmp_path / "home"),
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), closed),
+    }
+
+    def run(*arguments: str) -> str:
+        command = ["make", *arguments, f"VENV={venv}", "PYTHON=false", "PIP=false"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        assert not (tmp_path / "tried").exists(), (tmp_path / "tried").read_text()
+        return done.stdout
+
+    return run
+
+
+def test_the_demo_runs_again_with_no_network(make) -> None:
+    shown = make("demo", "DEMO=--from 2024-03-01 --to 2024-03-02 --rows-per-day 200")
+    assert "ecommerce.top_products" in shown
+    assert "unaccounted" in shown
+
+
+def test_the_tests_run_again_with_no_network(make) -> None:
+    shown = make("test", "TESTS=clickstream_assets_tests/test_settings.py clickstream_assets_tests/test_reference.py")
+    assert " passed" in shown
+    assert "failed" not in shown
+
+
+def test_what_cuts_the_network_cuts_it(make, tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(tmp_path), "TRIED": str(tmp_path / "tried"), "PATH": os.environ["PATH"]}
+    program = "import urllib.request; urllib.request.urlopen('http://example.com', timeout=5)"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert "no network: example.com" in done.stderr
