@@ -95,7 +95,9 @@ def test_a_failed_run_says_which_table_why_and_what_to_do(home: Home) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("clickstream: ecommerce.events_cleaned was not published for 2024-03-01: rejected_share: more than 50%")
+    assert last.startswith(
+        "clickstream: ecommerce.events_cleaned was not published for 2024-03-01: rejected_share: more than 50%"
+    )
     assert "missing_user_id 1,200" in last
     assert "CLICKSTREAM_MAX_REJECTED_SHARE" in last
 

@@ -150,7 +150,8 @@ def test_a_guard_that_fails_publishes_nothing(home: Home) -> None:
         *["1,1,2024-03-01 10:00:00,page_view,,,"] * 300,
     )
     with pytest.raises(
-        RunFailed, match=r"ecommerce\.events_cleaned was not published: rejected_share: .*2024-03-01 \(75%\)"
+        RunFailed,
+        match=r"ecommerce\.events_cleaned was not published for 2024-03-01: rejected_share: .*2024-03-01 \(75%\)",
     ):
         home.run("2024-03-01")
     after = {name: home.table(name) for name in home.relations()}
