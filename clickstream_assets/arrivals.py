@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,12 +133,7 @@ class Arrivals:
 
     def __init__(self, files: Files, feed: Feed, *, first: date, last: date):
         self._files = files
-        self._format = feed.format
-        before, _, after = feed.landing.partition("{day}")
-        self._prefix = feed.root
-        self._pattern = re.compile(
-            rf"{re.escape(before)}([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){re.escape(after)}(/.*)?", re.DOTALL
-        )
+        self._feed = feed
         self._first = first
         self._last = last
 
@@ -180,8 +174,8 @@ class Arrivals:
 
     def _list(self) -> Iterable[_Listed]:
         days: dict[str, date | None] = {}
-        for info in self._files.files(self._prefix):
-            if not self._format.has(info.path):
+        for info in self._files.files(self._feed.root):
+            if not self._feed.format.has(info.path):
                 continue
             folder = _folder(info)
             if folder not in days:
@@ -193,11 +187,7 @@ class Arrivals:
             yield _Listed((info.modified_ns, info.path), day, int.from_bytes(digest), info)
 
     def _day(self, folder: str) -> date | None:
-        match = self._pattern.fullmatch(folder)
-        try:
-            day = date.fromisoformat(match[1]) if match else None
-        except ValueError:
-            return None
+        day = self._feed.day_of(folder)
         return day if day is not None and self._first <= day <= self._last else None
 
 

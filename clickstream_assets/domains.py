@@ -8,9 +8,11 @@ the repairs and the reference page follow from the entry. No Dagster here, and n
 from __future__ import annotations
 
 import pkgutil
+import re
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from string import Formatter
 from typing import TYPE_CHECKING, cast
 
 from clickstream_assets.errors import ClickstreamError
@@ -21,11 +23,19 @@ if TYPE_CHECKING:
     from clickstream_assets.transforms.rules import Transform
 
 
+#: the ways in which a landing pattern may write a day: whole, or one part at a time
+_SPLIT = {"": ("year", "-", "month", "-", "day"), "%Y": ("year",), "%m": ("month",), "%d": ("day",)}
+_PARTS = ("year", "month", "day")
+_WRITTEN = {"year": "YYYY", "month": "MM", "day": "DD", "-": "-"}
+_MATCHED = {"year": "(?P<year>[0-9]{4})", "month": "(?P<month>[0-9]{2})", "day": "(?P<day>[0-9]{2})"}
+
+
 @dataclass(frozen=True)
 class Feed:
     """One kind of landing files, and the two tables made from them.
 
-    ``landing``: where its days arrive, as a pattern of the day below the landing root.
+    ``landing``: where its days arrive, as a pattern of the day below the landing root: ``{day}`` for YYYY-MM-DD, or
+    ``{day:%Y}``, ``{day:%m}`` and ``{day:%d}``.
     ``transform``: from ``raw`` to ``cleaned``, as ``module:name``.
     """
 
@@ -53,6 +63,31 @@ class Feed:
     def folder(self, day: date) -> str:
         """Where the files of a day are."""
         return self.landing.format(day=day)
+
+    def day_of(self, folder: str) -> date | None:
+        """The day whose files are in a folder or below it; None where no day's are."""
+        match = self._folders.fullmatch(folder)
+        try:
+            return date(*(int(match[part]) for part in _PARTS)) if match else None
+        except ValueError:
+            return None
+
+    @property
+    def layout(self) -> str:
+        """The pattern as people write it, e.g. ``ecommerce/ingestion_date=YYYY-MM-DD``."""
+        return "".join(
+            literal + "".join(_WRITTEN[part] for part in _SPLIT[spec or ""]) if name else literal
+            for literal, name, spec, _ in Formatter().parse(self.landing)
+        )
+
+    @cached_property
+    def _folders(self) -> re.Pattern[str]:
+        pattern = ""
+        for literal, name, spec, _ in Formatter().parse(self.landing):
+            pattern += re.escape(literal)
+            if name:
+                pattern += "".join(_MATCHED.get(part, part) for part in _SPLIT[spec or ""])
+        return re.compile(pattern + "(/.*)?", re.DOTALL)
 
     def load_transform(self) -> Transform:
         """The transform and its rules; imports PySpark."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from clickstream_assets import dbt, domains, reference, run, schemas
+from clickstream_assets import arrivals, dbt, domains, reference, run, schemas
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import Domain, Feed, RowModel
 from clickstream_assets.parsing.content import Readable
@@ -120,7 +121,7 @@ TOY = Domain(
     "toy",
     feeds=(
         Feed(
-            landing="toy/arrived={day}",
+            landing="toy/year={day:%Y}/month={day:%m}/day={day:%d}",
             format=Format("jsonl", (".jsonl", ".jsonl.gz"), f"{__name__}:read"),
             raw=RAW,
             cleaned=CLEANED,
@@ -148,9 +149,33 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Domain]:
 
 
 def land(home: Home, day: str, name: str, *lines: str) -> None:
-    folder = home.path / "landing" / "toy" / f"arrived={day}"
+    year, month, number = day.split("-")
+    folder = home.path / "landing" / "toy" / f"year={year}" / f"month={month}" / f"day={number}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_landing_folders_are_read_as_they_are_written() -> None:
+    (feed,) = TOY.feeds
+    day = date(2024, 3, 1)
+    assert feed.folder(day) == "toy/year=2024/month=03/day=01"
+    assert feed.layout == "toy/year=YYYY/month=MM/day=DD"
+    assert feed.day_of("toy/year=2024/month=03/day=01") == feed.day_of("toy/year=2024/month=03/day=01/hour=10") == day
+    assert [feed.day_of(f"toy/year={rest}") for rest in ("2024/month=3/day=1", "2024/month=02/day=30", "x")] == [
+        None
+    ] * 3
+    (shop,) = domains.domain("ecommerce").feeds
+    assert shop.day_of(shop.folder(day)) == day
+    assert shop.layout == "ecommerce/ingestion_date=YYYY-MM-DD"
+    assert shop.day_of("ecommerce/ingestion_date=2024-03-01x") is None
+
+
+def test_the_sensor_finds_its_days(home: Home, toy: Domain) -> None:
+    land(home, "2024-03-01", "a.jsonl", "{}")
+    landing = arrivals.Arrivals(home.platform.landing, toy.feeds[0], first=date(2024, 1, 1), last=date(2024, 12, 31))
+    new = landing.since(None, now_ns=time.time_ns())
+    assert list(new.days) == [date(2024, 3, 1)]
+    assert new.elsewhere == []
 
 
 def test_the_entry_brings_assets_job_sensor_and_reference(toy: Domain) -> None:

@@ -54,7 +54,7 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
             for folder in new.elsewhere:
                 context.log.warning(
                     "%s has new files and is no partition, so they are not loaded: move them to %s, from %s to %s.",
-                    *(folder, feed.landing.format(day="YYYY-MM-DD"), first, last),
+                    *(folder, feed.layout, first, last),
                 )
             if new.left:
                 context.log.info("%d more new files of %s are left for the next looks.", new.left, feed.root)

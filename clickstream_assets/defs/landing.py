@@ -12,7 +12,6 @@ def definitions() -> dg.Definitions:
 
 
 def _landing(domain: Domain, feed: Feed) -> dg.AssetSpec:
-    folder = feed.landing.format(day="YYYY-MM-DD")
     names = " or ".join(f"`*{suffix}`" for suffix in feed.format.suffixes)
     columns = ", ".join(f"`{name}`" for name in feed.columns)
     return dg.AssetSpec(
@@ -20,5 +19,5 @@ def _landing(domain: Domain, feed: Feed) -> dg.AssetSpec:
         group_name=layers.group(layers.LANDING, domain.name),
         partitions_def=partitions.DAILY,
         kinds={feed.format.name},
-        description=f"Files {names} below `{folder}/`. Columns, in any order and case: {columns}.",
+        description=f"Files {names} below `{feed.layout}/`. Columns, in any order and case: {columns}.",
     )
