@@ -14,7 +14,7 @@ demo: $(VENV)/.installed ## Two weeks of sample data from landing to answers, in
 	$(BIN)/clickstream demo $(DEMO)
 
 test: $(VENV)/.installed-test ## The whole test suite
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 soak: $(VENV)/.installed-test ## The kill test with 200 kills; long
 	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from clickstream_assets.errors import ClickstreamError
+from clickstream_assets.errors import ClickstreamError, SettingsError
 from clickstream_assets.settings import Settings
 
 _DOMAIN = click.argument("domain", metavar="DOMAIN")
@@ -30,15 +30,15 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ClickstreamError as error:
+        except SettingsError as error:
             reason = str(error)
         except Exception as error:
             from clickstream_assets import faults
 
             fault = faults.explain_error(error, Settings.from_environment())
-            if fault is None:
+            if fault is None and not isinstance(error, ClickstreamError):
                 raise
-            reason = f"{ctx.invoked_subcommand} {fault}"
+            reason = f"{ctx.invoked_subcommand} {fault}" if fault else str(error)
         click.echo(f"clickstream: {reason}", err=True)
         return ctx.exit(1)
 

@@ -136,7 +136,8 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
             self._initialized_dbs.add(shard)
         connection = engine.connect()
         connection.exec_driver_sql("pragma synchronous = normal")
-        connection.rollback()  # the pragma has begun a transaction
+        connection.exec_driver_sql("pragma wal_autocheckpoint = 100")  # 400 kB; a file that stays open is never cut
+        connection.rollback()  # the pragmas have begun a transaction
         return connection
 
 

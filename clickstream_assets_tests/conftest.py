@@ -115,3 +115,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--kills"))
+
+
+#: modules that take longest, or mostly wait, first: what is left at the end should be short
+_LONG = (
+    "daemon", "kills", "repair", "end_to_end", "disk", "guards", "orphans", "repairs", "dbt", "bad_input", "benchmarks",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return _LONG.index(name) if name in _LONG else len(_LONG)
+
+    items.sort(key=place)

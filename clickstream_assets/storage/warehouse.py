@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clickstream_assets.errors import Busy, PublishError, QueryRefused
+from clickstream_assets.errors import Busy, ClickstreamError, PublishError, QueryRefused
 from clickstream_assets.schemas import Table
 from clickstream_assets.storage.locks import process_lock
 from clickstream_assets.storage.staged import Account, LandingFile
@@ -280,10 +280,11 @@ class Warehouse:
                 return connection
             except duckdb.IOException as error:
                 # A program that does not know the lock file, such as a BI tool, has the warehouse open.
-                if "could not set lock" not in str(error).lower():
-                    raise
+                message = f"{self.path} cannot be opened: {' '.join(str(error).split())}"
+                if "could not set lock" not in message.lower():
+                    raise ClickstreamError(message) from error
                 if time.monotonic() > deadline:
-                    raise Busy(f"{self.path} cannot be opened: {error}") from error
+                    raise Busy(message) from error
                 time.sleep(0.2)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
@@ -155,13 +155,17 @@ def _iterate(daemon: WorkspaceProcessContext) -> None:
 
 def _forget(daemon: WorkspaceProcessContext, cursor: str | None) -> None:
     """Leave what a daemon leaves that dies after the runs are submitted and before the cursor is stored."""
-    (state,) = daemon.instance.all_instigator_state()
+    state = _state(daemon)
     daemon.instance.update_instigator_state(state.with_data(SensorInstigatorData(cursor=cursor)))
 
 
 def _cursor(daemon: WorkspaceProcessContext) -> str | None:
-    (state,) = daemon.instance.all_instigator_state()
-    return state.instigator_data.cursor
+    return _state(daemon).instigator_data.cursor
+
+
+def _state(daemon: WorkspaceProcessContext) -> InstigatorState:
+    (state,) = (s for s in daemon.instance.all_instigator_state() if s.instigator_name == "ecommerce_arrivals")
+    return state
 
 
 def _runs(daemon: WorkspaceProcessContext) -> list[str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clickstream_assets.errors import Busy, QueryRefused
+from clickstream_assets.errors import Busy, ClickstreamError, QueryRefused
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, TABLES, Table
 from clickstream_assets.storage.lake import Lake, Snapshot
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile
@@ -461,9 +461,9 @@ def test_a_file_that_is_no_warehouse_gives_a_sentence(warehouse) -> None:
     warehouse.path.parent.mkdir(parents=True)
     warehouse.path.write_bytes(b"not a database, but long enough to look at" * 100)
     started = time.monotonic()
-    with pytest.raises(Busy, match="cannot be opened") as busy, warehouse.connect("test"):
+    with pytest.raises(ClickstreamError, match="cannot be opened") as refused, warehouse.connect("test"):
         pass
-    assert time.monotonic() - started < 1 and "\n" not in str(busy.value)
+    assert time.monotonic() - started < 1 and "\n" not in str(refused.value)
 
 
 def test_the_status_of_an_empty_warehouse_has_titles_and_no_rows(warehouse) -> None:
