@@ -364,7 +364,6 @@ def test_a_link_is_the_file_that_it_points_to_and_what_is_no_file_is_left_alone(
     assert (outside / "a.csv").read_bytes() == text(event("linked")), "landing is only read"
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
 def test_a_name_that_is_not_utf_8_stops_the_run_and_is_told(home: Home) -> None:
     """No table could hold it; what was published stays, and renaming it is all there is to do."""
     home.land(DAY, "good.csv", event("good"))

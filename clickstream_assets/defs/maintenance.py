@@ -26,7 +26,7 @@ class OrphanFilesConfig(dg.Config):
     description=(
         "Removes files of the lake that no snapshot refers to: what killed and failed runs left. "
         "One row per table in its metadata; it holds none itself. While it works, which takes seconds, no domain is "
-        "written to; it waits for runs in progress."
+        "written to; it waits for the steps at work."
     ),
 )
 def orphan_files(

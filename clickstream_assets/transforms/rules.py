@@ -51,8 +51,8 @@ class Transform:
 def keeps(rules: Sequence[Rule]) -> Column:
     """True for a row that keeps all the rules, false for others, never null.
 
-    Counting the broken ones is a third cheaper in Sail than asking for the first: there each branch of a CASE works on
-    a copy of the rows that are left.
+    Counting the broken ones takes a quarter less in Sail than asking for the first, where each branch of a CASE works
+    on a copy of the rows that are left.
     """
     return reduce(operator.add, (F.coalesce(rule.breaks(), F.lit(False)).cast("int") for rule in rules)) == 0
 
