@@ -109,7 +109,7 @@ def use_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=5, help="how often the kill test kills (make soak: 200)")
+    parser.addoption("--kills", type=int, default=20, help="how often the kill test kills (make soak: 200)")
 
 
 @pytest.fixture

@@ -140,7 +140,6 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Domain]:
     for name, content in MODELS.items():
         (project / "models" / "toy" / name).write_text(content)
     monkeypatch.setattr(dbt, "PROJECT", project)
-    monkeypatch.setattr(dbt, "MANIFEST", project / "target" / "manifest.json")
     monkeypatch.setattr(schemas, "TABLES", [*schemas.TABLES, RAW, CLEANED])
     monkeypatch.setitem(domains.DOMAINS, "toy", TOY)
     run._definitions.cache_clear()

@@ -96,13 +96,21 @@ def test_the_warehouse_is_free_when_dbt_has_ended(home: Home) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_run(home: Home) -> None:
+    parsed = dbt.manifest().stat().st_mtime_ns
+    home.run("2024-03-01")
+    assert dbt.manifest().stat().st_mtime_ns == parsed
+    assert not list(home.path.rglob("partial_parse.msgpack"))
+    results = json.loads((home.settings.dbt_state / "run_results.json").read_text())["results"]
+    assert {result["status"] for result in results} == {"success", "pass"}
+
+
 def test_an_edited_model_is_parsed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
     copy = tmp_path / "project"
     shutil.copytree(dbt.PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
     monkeypatch.setattr(dbt, "PROJECT", copy)
-    monkeypatch.setattr(dbt, "MANIFEST", copy / "target" / "manifest.json")
     first = dbt.manifest().stat().st_mtime_ns
     assert dbt.manifest().stat().st_mtime_ns == first
     model = copy / "models" / "ecommerce" / "staging" / "events.sql"

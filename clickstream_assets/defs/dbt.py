@@ -36,7 +36,7 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
         select=f"tag:{domain.name}",
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
-        dagster_dbt_translator=dbt.Translator(),
+        dagster_dbt_translator=dbt.translator(),
     )
     def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
         repaired, warehouse = partitions.repaired(context), platform.warehouse

