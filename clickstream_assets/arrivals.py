@@ -46,11 +46,6 @@ DAYS = 1024
 Position = tuple[int, str]
 
 
-def etag(file: FileInfo) -> str:
-    """What changes when a file's content does: a folder has nothing better than size and modification time."""
-    return f"{file.size:x}-{file.modified_ns:x}"
-
-
 def load(cursor: str | None) -> dict[str, str]:
     """The cursors of a domain's feeds, by their landing folder.
 
@@ -182,7 +177,7 @@ class Arrivals:
                 days[folder] = self._day(folder)
             day = days[folder]
             # The day is part of it: what lies in a folder that becomes a partition tomorrow is new again then.
-            content = f"{'' if day is None else day.toordinal()}\0{info.path}\0{etag(info)}"
+            content = f"{'' if day is None else day.toordinal()}\0{info.path}\0{info.etag}"
             digest = hashlib.blake2b(content.encode(), digest_size=8).digest()
             yield _Listed((info.modified_ns, info.path), day, int.from_bytes(digest), info)
 

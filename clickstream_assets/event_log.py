@@ -82,6 +82,13 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
         self._indexed = self._indexed or super()._has_asset_key_index_cols_on_connection(conn)
         return self._indexed
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Write one event; of an asset, to the run's file and to the index."""
+        if event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS:
+            self._store_asset_events(event.run_id, [event])
+        else:
+            super().store_event(event)
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Write a run's events about assets in two transactions, the run's and the index's; others one by one."""
         together: dict[str, list[EventLogEntry]] = defaultdict(list)
@@ -99,7 +106,7 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
         with self.run_connection(run_id) as connection:
             connection.execute(table.insert(), rows)
         with self.index_transaction() as connection:
-            results: list[Any] = [connection.execute(table.insert().values(**row)) for row in rows]
+            results: list[Any] = [connection.execute(table.insert(), row) for row in rows]
             ids = [result.inserted_primary_key[0] for result in results]
             self._store_asset_event_tags(connection, events, ids)
             # What the index keeps of an asset is its last event of each kind.

@@ -31,18 +31,18 @@ class Platform:
     @cached_property
     def landing(self) -> Files:
         """Files as other systems delivered them."""
-        from clickstream_assets.storage.files import Files
+        from clickstream_assets.storage import files
 
-        return Files(self.settings.landing_uri)
+        return files.at(self.settings.landing_uri)
 
     @cached_property
     def lake(self) -> Lake:
         """The Iceberg tables."""
-        from clickstream_assets.storage.files import Files
+        from clickstream_assets.storage import files
         from clickstream_assets.storage.lake import Lake
 
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return Lake(Files(self.settings.lake_uri), f"sqlite:///{self.settings.catalog_path}")
+        return Lake(files.at(self.settings.lake_uri), f"sqlite:///{self.settings.catalog_path}")
 
     @cached_property
     def warehouse(self) -> Warehouse:

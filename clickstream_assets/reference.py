@@ -65,19 +65,20 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_CATALOG": "sql",
         "CLICKSTREAM_WAREHOUSE": "duckdb",
         "CLICKSTREAM_HOME": ".clickstream",
-        "CLICKSTREAM_LANDING_URI": "the folder `landing` in the home folder",
+        "CLICKSTREAM_LANDING_URI": "the folder `landing` in the home folder; or `s3://bucket/prefix`",
         "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder",
         "CLICKSTREAM_START_DATE": defaults.start_date.isoformat(),
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
         "CLICKSTREAM_SENSOR_SECONDS": f"{defaults.sensor_seconds} (between looks at landing)",
         "CLICKSTREAM_LOCK_TIMEOUT_SECONDS": f"{defaults.lock_timeout:g}",
+        "CLICKSTREAM_DUCKDB_MEMORY": f"{defaults.duckdb_memory} (dbt's; beyond it DuckDB works on disk)",
         "CLICKSTREAM_MAX_FILE_BYTES": f"{defaults.limits.file_bytes:,} (after decompression)",
         "CLICKSTREAM_MAX_COMPRESSION_RATIO": f"{defaults.limits.compression_ratio}",
         "CLICKSTREAM_MAX_RECORD_BYTES": f"{defaults.limits.record_bytes:,}",
         "CLICKSTREAM_MAX_COLUMNS": f"{defaults.limits.columns:,}",
     }
-    read = set(re.findall(r'"(CLICKSTREAM_[A-Z_]+|SPARK_REMOTE)"', source)) - {"CLICKSTREAM_DBT_DUCKDB_PATH"}
+    read = set(re.findall(r'"(CLICKSTREAM_(?!DBT_)[A-Z_]+|SPARK_REMOTE)"', source))
     if read != set(values):
         raise AssertionError(f"settings and their descriptions differ: {sorted(read ^ set(values))}")
     return values.items()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
+from filelock import FileLock
 
 from clickstream_assets import faults, guards, layers, partitions, progress, repair
 from clickstream_assets.domains import Domain
@@ -46,11 +47,13 @@ class RunFailed(ClickstreamError):
 def instance(settings: Settings) -> dg.DagsterInstance:
     """Dagster's storage in the home folder, made on first use with the project's ``dagster.yaml``."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    target = settings.dagster_home / "dagster.yaml"
-    if not target.exists():
-        shutil.copyfile(_TEMPLATE, target)
     export({"DAGSTER_HOME": str(settings.dagster_home), "DAGSTER_EVENT_BATCH_SIZE": str(EVENTS_PER_BATCH)})
-    return dg.DagsterInstance.get()
+    # Dagster makes its tables here. Of two processes that find them missing, one would fail.
+    with FileLock(settings.dagster_home / "opening.lock"):
+        target = settings.dagster_home / "dagster.yaml"
+        if not target.exists():
+            shutil.copyfile(_TEMPLATE, target)
+        return dg.DagsterInstance.get()
 
 
 def check_days(settings: Settings, first: date, last: date) -> None:

@@ -7,6 +7,7 @@ Add a setting here, and nowhere else, when a user must be able to change a behav
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -45,6 +46,7 @@ class Settings:
     rejected_share: float
     sensor_seconds: int
     lock_timeout: float
+    duckdb_memory: str
     limits: Limits
 
     @classmethod
@@ -63,13 +65,14 @@ class Settings:
         return cls(
             environment=environment,
             home=home,
-            landing_uri=_folder(env, "CLICKSTREAM_LANDING_URI", home / "landing"),
-            lake_uri=_folder(env, "CLICKSTREAM_LAKE_URI", home / "lake"),
+            landing_uri=_root(env, "CLICKSTREAM_LANDING_URI", home / "landing", buckets=True),
+            lake_uri=_root(env, "CLICKSTREAM_LAKE_URI", home / "lake", buckets=False),
             start_date=_date(env, "CLICKSTREAM_START_DATE", "2024-01-01"),
             spark_remote=_spark_remote(env),
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
             sensor_seconds=int(_number(env, "CLICKSTREAM_SENSOR_SECONDS", 30, least=1)),
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
+            duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "2GB"),
             limits=Limits(
                 file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),
                 compression_ratio=int(
@@ -102,7 +105,10 @@ class Settings:
 
     def dbt_environment(self) -> dict[str, str]:
         """The variables that ``dbt_project/profiles.yml`` reads."""
-        return {"CLICKSTREAM_DBT_DUCKDB_PATH": str(self.warehouse_path)}
+        return {
+            "CLICKSTREAM_DBT_DUCKDB_PATH": str(self.warehouse_path),
+            "CLICKSTREAM_DBT_DUCKDB_MEMORY": self.duckdb_memory,
+        }
 
 
 def dagster_home_of_process() -> Path:
@@ -136,12 +142,17 @@ def _home(env: Mapping[str, str]) -> Path:
     return home
 
 
-def _folder(env: Mapping[str, str], name: str, default: Path) -> str:
+def _root(env: Mapping[str, str], name: str, default: Path, *, buckets: bool) -> str:
     value = env.get(name)
     if not value:
         return str(default)
+    if buckets and value.startswith("s3://"):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?", value):
+            raise SettingsError(f"{name} is {value!r}: write it as s3://bucket or s3://bucket/prefix.")
+        return value.rstrip("/")
     if "://" in value:
-        raise SettingsError(f"{name} is {value!r}: this version supports folders; give a path.")
+        supported = "folders and s3://bucket/prefix" if buckets else "folders"
+        raise SettingsError(f"{name} is {value!r}: this version supports {supported} here.")
     return str(Path(value).expanduser().absolute())
 
 
@@ -164,6 +175,13 @@ def _number(env: Mapping[str, str], name: str, default: float, *, least: float, 
     if not least <= number <= most:
         raise SettingsError(f"{name} is {value!r}: give a number between {least:g} and {most:g}.")
     return number
+
+
+def _memory(env: Mapping[str, str], name: str, default: str) -> str:
+    value = env.get(name) or default
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(MB|GB)", value):
+        raise SettingsError(f"{name} is {value!r}: give a whole number of MB or GB, e.g. 500MB or 4GB.")
+    return value
 
 
 def _spark_remote(env: Mapping[str, str]) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from clickstream_assets import domains
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
+from clickstream_assets_tests import servers
+from clickstream_assets_tests.servers import S3Server
 
 HEADER = "UserID,SessionID,Timestamp,EventType,ProductID,Amount,Outcome"
 
@@ -72,9 +75,14 @@ class Home:
 
     def table(self, name: str) -> list[tuple[Any, ...]]:
         """All rows of a relation without its lineage columns, in an order of their own."""
-        columns, rows = self.platform.warehouse.query(f"select * from {name}")
-        keep = [index for index, column in enumerate(columns) if column not in LINEAGE]
-        return sorted((tuple(row[index] for index in keep) for row in rows), key=repr)
+        with self.platform.warehouse.reader("a test") as connection:
+            return _plain(connection.execute(f"select * from {name}"))
+
+    def tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every table and view, as ``table`` gives it; seen at one moment."""
+        names = self.relations()
+        with self.platform.warehouse.reader("a test") as connection:
+            return {name: _plain(connection.execute(f"select * from {name}")) for name in names}
 
     def ledger(self, asset: str, day: str) -> tuple[int, ...]:
         """rows_in, rows_out, rejected, duplicate, late, filtered of a partition."""
@@ -93,10 +101,34 @@ class Home:
         ]
 
 
+def _plain(result: Any) -> list[tuple[Any, ...]]:
+    keep = [index for index, column in enumerate(result.description) if column[0] not in LINEAGE]
+    return sorted((tuple(row[index] for index in keep) for row in result.fetchall()), key=repr)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A fresh home folder that this process's runs use."""
     return use_home(tmp_path / "home", monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server for as long as the tests run."""
+    with servers.s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket, and the environment in which every client finds it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{uuid.uuid4().hex}"
+    s3.client.create_bucket(Bucket=name)
+    return name
 
 
 def use_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:

@@ -7,33 +7,45 @@ without the capability to pass over permissions is told no like anybody else.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import resource
 import shutil
 import stat
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home, use_home
 
 DAY, OTHER = "2024-03-01", "2024-03-02"
 
-#: becomes the command, with files that may not grow beyond so many bytes (0: no limit), and bound by permissions
-_BOUND = """
-import ctypes, os, resource, sys
-limit, command = int(sys.argv[1]), sys.argv[2:]
-if limit:
+
+class _Capabilities(ctypes.Structure):
+    """``struct __user_cap_data_struct`` of Linux, of which ``capset`` takes two."""
+
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def bound_by_permissions() -> None:
+    """Root without its capability to pass over them."""
+    if os.geteuid() == 0 and sys.platform == "linux":
+        libc, version, dac_override = ctypes.CDLL(None), 0x20080522, 1 << 1
+        header, sets = (ctypes.c_uint32 * 2)(version, 0), (_Capabilities * 2)()
+        assert libc.capget(header, sets) == 0
+        sets[0].effective &= ~dac_override
+        assert libc.capset(header, sets) == 0
+
+
+def bound_by_size(limit: int) -> None:
+    """No file may grow beyond so many bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # Python ignores the signal: writes fail with EFBIG
-if os.geteuid() == 0 and sys.platform == "linux":
-    PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
-    assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) == 0
-os.execv(command[0], command)
-"""
 
 
 @dataclass(frozen=True)
@@ -59,31 +71,16 @@ class Shop:
 def tables(home: Home) -> dict[str, list[tuple[Any, ...]]]:
     """What is published: all but what the models keep for the next run."""
     lists = ("ecommerce.stale_event_dates", "ecommerce.pending_ingestion_dates", "ops.run_window", "ops.publishing")
-    return {name: home.table(name) for name in home.relations() if name not in lists}
+    return {name: rows for name, rows in home.tables().items() if name not in lists}
 
 
-def run_bound(home: Home, limit: int = 0, days: Sequence[str] = ("--date", OTHER)) -> subprocess.CompletedProcess[str]:
-    """``clickstream run`` of the other day, or of these, as a user calls it."""
-    command = [sys.executable, "-c", _BOUND, str(limit), str(Path(sys.executable).with_name("clickstream"))]
-    return subprocess.run(
-        [*command, "run", "ecommerce", *days],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "CLICKSTREAM_HOME": str(home.path)},
-    )
-
-
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
+def sentence(command: forked.Command) -> str:
     """The last line, if the command failed as it should."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("clickstream: "), done.stderr
-    assert [
-        line for line in done.stderr.splitlines() if not line.startswith(("✓ ", "✗ ", "clickstream: ", "ecommerce: "))
-    ] == []
-    return last
+    assert command.join() == 1, command.printed()
+    lines = command.printed().strip().splitlines()
+    assert all(line.startswith(("\u2713 ", "\u2717 ", "clickstream: ", "ecommerce: ")) for line in lines), lines
+    assert lines[-1].startswith("clickstream: "), lines
+    return lines[-1]
 
 
 def check_nothing_is_torn(shop: Shop, found: dict[str, list[tuple[Any, ...]]]) -> None:
@@ -135,7 +132,8 @@ def fresh(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
 )
 def test_a_file_that_cannot_grow(fresh: Shop, limit: int, what: str) -> None:
     # Two days, since Sail puts a single one into several files, and the limit could not tell its from those before.
-    last = sentence(run_bound(fresh.home, limit, days=("--from", DAY, "--to", OTHER)))
+    days = ("--from", DAY, "--to", OTHER)
+    last = sentence(forked.start(fresh.home, "run", "ecommerce", *days, first=partial(bound_by_size, limit)))
     assert last.startswith(f"clickstream: {what} could not read or write ")
     assert str(fresh.home.path) in last
     assert "ulimit -f" in last
@@ -190,8 +188,8 @@ def test_what_cannot_be_written_to(fresh: Shop) -> None:
     """One fault after the other, each told in one sentence; then a run that makes what all of them kept from it."""
     for name, fault in FAULTS.items():
         with fault(fresh.home.path):
-            done = run_bound(fresh.home)
-            last = sentence(done)
+            command = ("run", "ecommerce", "--date", OTHER)
+            last = sentence(forked.start(fresh.home, *command, first=bound_by_permissions))
             assert "could not read or write " in last, name
             assert str(fresh.home.path) in last, name
             assert last.endswith(", and run again. What was published before is as it was."), name

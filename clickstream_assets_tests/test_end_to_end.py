@@ -14,7 +14,8 @@ import pytest
 
 from clickstream_assets.generate import generator
 from clickstream_assets.run import RunFailed
-from clickstream_assets_tests.conftest import Home
+from clickstream_assets_tests.conftest import Home, use_home
+from clickstream_assets_tests.servers import S3Server
 
 RAW, CLEANED, EVENTS = "ecommerce_raw.events_raw", "ecommerce.events_cleaned", "ecommerce.events"
 
@@ -324,3 +325,20 @@ def _answers(rows: list[dict[str, str]]) -> dict[str, object]:
 def _near(found: list[tuple], wanted: list[tuple]) -> bool:
     by_name = {row[0]: row[1:] for row in wanted}
     return {row[0] for row in found} == set(by_name) and all(row[1:] == pytest.approx(by_name[row[0]]) for row in found)
+
+
+def test_landing_in_a_bucket_gives_what_landing_in_a_folder_gives(
+    home: Home, bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [
+        home.land("2024-03-01", "a b.csv", "1,1,2024-03-01 10:00:00,purchase,p1,5.00,", "broken"),
+        home.land("2024-03-01", "ä.csv.gz", "2,1,2024-03-01 10:00:00,product_view,p1,,"),
+    ]
+    for path in paths:
+        s3.client.upload_file(str(path), bucket, f"exports/{path.relative_to(home.path / 'landing')}")
+    home.run("2024-03-01")
+    local = home.tables()
+    other = use_home(home.path.with_name("other"), monkeypatch)
+    monkeypatch.setenv("CLICKSTREAM_LANDING_URI", f"s3://{bucket}/exports")
+    other.run("2024-03-01")
+    assert other.tables() == local

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from datetime import date
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from clickstream_assets import domains, repair, run
 from clickstream_assets.run import RunFailed
+from clickstream_assets.settings import Settings
+from clickstream_assets.storage import publishing
+from clickstream_assets.storage.lake import Lake
+from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home
 
 
@@ -103,31 +107,24 @@ def _load_raw_only(home: Home, day: str, name: str, *records: str) -> None:
         run._execute(job, storage, raw, date.fromisoformat(day), date.fromisoformat(day))
 
 
-def _die_at(where: str, day: str) -> None:
-    """Run a day in a process of its own that ends at once, as by SIGKILL, when it comes to ``where`` in publishing."""
-    program = (
-        "import os\nfrom datetime import date\nfrom clickstream_assets import domains\n"
-        "from clickstream_assets.storage import lake, publishing\n"
-        f"{where}\n"
-        "from clickstream_assets.run import run_domain\n"
-        f"run_domain(domains.domain('ecommerce'), date.fromisoformat('{day}'), date.fromisoformat('{day}'))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 77, done.stderr
-
-
 #: after the rows of a table are committed to the lake, and before its quarantine or the warehouse know
-DIE = """
-def die(*_, **__):
-    if _[-1].table.name == {table!r}: os._exit(77)
-    return original(*_)
-original = {target}
-{target} = die
-"""
-MOMENTS = {
-    "before the quarantine": "lake.Lake.publish_quarantine",
-    "before the warehouse": "publishing._record",
+MOMENTS: dict[str, tuple[Any, str]] = {
+    "before the quarantine": (Lake, "publish_quarantine"),
+    "before the warehouse": (publishing, "_record"),
 }
+
+
+def _die(moment: str, table: str) -> None:
+    """From now on this process ends at once, as by SIGKILL, when it comes to that moment with that table."""
+    owner, name = MOMENTS[moment]
+    original = getattr(owner, name)
+
+    def die(*arguments: Any, **named: Any) -> Any:
+        if arguments[-1].table.name == table:
+            os._exit(77)
+        return original(*arguments, **named)
+
+    setattr(owner, name, die)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -138,7 +135,9 @@ def test_what_a_killed_process_left_half_published_is_finished_by_a_run_of_anoth
     purchase = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
     broken = ",1,2024-03-01 10:00:00,page_view,,,"
     kept = home.land("2024-03-01", "a.csv", purchase, broken, "1,1,ragged")
-    _die_at(DIE.format(table=table, target=MOMENTS[moment]), "2024-03-01")
+    command = ("run", "ecommerce", "--date", "2024-03-01")
+    killed = forked.start(home, *command, first=partial(_die, moment, table))
+    assert killed.join() == 77, killed.printed()
     kept.unlink()  # landing expires: only what was published is left
     home.land("2024-03-05", "copy.csv", purchase, broken, "1,1,ragged")
     home.run("2024-03-05")
@@ -155,17 +154,24 @@ def test_what_a_killed_process_left_half_published_is_finished_by_a_run_of_anoth
     assert home.query("select * from ops.publishing") == []
 
 
+def _open_dagsters_storage() -> None:
+    run.instance(Settings.from_environment()).dispose()
+
+
+def test_processes_that_are_the_first_in_a_home_at_once_do_not_fail_each_other(home: Home) -> None:
+    for command in [forked.start(home, first=_open_dagsters_storage) for _ in range(6)]:
+        command.succeed()
+
+
 def test_two_runs_at_once_count_the_same_content_once(home: Home) -> None:
     """Both land the same file; each waits for the other's steps, and neither loses what the other showed."""
     purchase = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
     for day in ("2024-03-01", "2024-03-05"):
         home.land(day, "same.csv", purchase)
     home.land("2024-03-05", "more.csv", "2,1,2024-03-05 10:00:00,page_view,,,")
-    command = [Path(sys.executable).with_name("clickstream"), "run", "ecommerce", "--date"]
-    both = [subprocess.Popen([*command, day], stderr=subprocess.PIPE) for day in ("2024-03-01", "2024-03-05")]
-    for process in both:
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors
+    both = [forked.start(home, "run", "ecommerce", "--date", day) for day in ("2024-03-01", "2024-03-05")]
+    for command in both:
+        command.succeed()
     assert home.query("select total_revenue from ecommerce.revenue_metrics") == [(5,)]
     assert home.query("select user_id, ingestion_date from ecommerce.events order by 1") == [
         ("1", date(2024, 3, 1)),

@@ -20,13 +20,23 @@ def test_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.rejected_share == 0.5
 
 
+def test_landing_may_be_a_bucket() -> None:
+    settings = Settings.from_environment({"CLICKSTREAM_LANDING_URI": "s3://my.bucket-1/a/b/"})
+    assert settings.landing_uri == "s3://my.bucket-1/a/b"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("CLICKSTREAM_ENVIRONMENT", "staging", "CLICKSTREAM_ENVIRONMENT is 'staging'"),
         ("CLICKSTREAM_WAREHOUSE", "oracle", "CLICKSTREAM_WAREHOUSE is 'oracle'"),
         ("CLICKSTREAM_CATALOG", "hive", "CLICKSTREAM_CATALOG is 'hive'"),
-        ("CLICKSTREAM_LANDING_URI", "s3://bucket/prefix", "this version supports folders"),
+        ("CLICKSTREAM_LANDING_URI", "gs://bucket/prefix", "this version supports folders and s3://bucket/prefix"),
+        ("CLICKSTREAM_LANDING_URI", "s3://b/prefix", "write it as s3://bucket"),
+        ("CLICKSTREAM_LANDING_URI", "s3://bucket//prefix", "write it as s3://bucket"),
+        ("CLICKSTREAM_LAKE_URI", "s3://bucket/prefix", "this version supports folders"),
+        ("CLICKSTREAM_DUCKDB_MEMORY", "half", "a whole number of MB or GB"),
+        ("CLICKSTREAM_DUCKDB_MEMORY", "0GB", "a whole number of MB or GB"),
         ("CLICKSTREAM_START_DATE", "01.01.2024", "write it as YYYY-MM-DD"),
         ("CLICKSTREAM_MAX_REJECTED_SHARE", "50%", "give a number"),
         ("CLICKSTREAM_MAX_REJECTED_SHARE", "1.5", "between 0 and 1"),

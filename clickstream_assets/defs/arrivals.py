@@ -67,5 +67,5 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
 
 
 def _run_key(day: date, files: Sequence[FileInfo]) -> str:
-    reason = "\n".join(sorted(f"{file.path}\t{arrivals.etag(file)}" for file in files))
+    reason = "\n".join(sorted(f"{file.path}\t{file.etag}" for file in files))
     return f"{day}:{hashlib.sha256(reason.encode()).hexdigest()[:16]}"

@@ -1,6 +1,7 @@
 """A root of files, a folder or a bucket prefix, addressed by relative paths.
 
-What touches landing or lake files directly goes through ``Files``; engines get ``uri(path)``.
+What touches landing or lake files directly goes through ``Files``, which ``at`` gives for an address; engines get
+``uri(path)``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -22,18 +23,30 @@ from clickstream_assets.errors import ClickstreamError
 #: a part of a path that some writer has not finished; looked for behind the prefix, 100,000 times in 0.05 s
 _HIDDEN = re.compile(r"/[._]")
 
+#: how often a request to S3 is made before it is given up; the waits between double, up to 20 s
+_ATTEMPTS = 10
+
 
 @dataclass(frozen=True)
 class FileInfo:
-    """One file: path relative to its root, size in bytes, modification time in nanoseconds since 1970 UTC."""
+    """One file: path relative to its root, size in bytes, modification time in nanoseconds since 1970 UTC.
+
+    ``etag`` changes when the content does. A folder has nothing better than size and modification time.
+    """
 
     path: str
     size: int
     modified_ns: int
+    etag: str
+
+
+def at(root: str) -> Files:
+    """The files below a folder, or below ``s3://bucket/prefix``."""
+    return S3Files(root) if root.startswith("s3://") else Files(root)
 
 
 class Files:
-    """The files below one root."""
+    """The files below one folder."""
 
     def __init__(self, root: str):
         self.root = root.rstrip("/")
@@ -64,16 +77,17 @@ class Files:
         Raises:
             ClickstreamError: a name is not UTF-8, so that no table could hold it.
         """
-        selector = pafs.FileSelector(_inside(prefix), recursive=True, allow_not_found=True)
-        infos = self._fs.get_file_info(selector)
-        found = [
-            FileInfo(_path(info, self.root), info.size, info.mtime_ns)
-            for info in infos
-            if info.type == pafs.FileType.File
-            and (hidden or not _HIDDEN.search(_path(info, self.root), len(prefix.rstrip("/"))))
-        ]
+        start = len(prefix.rstrip("/"))
+        found = [info for info in self._below(_inside(prefix)) if hidden or not _HIDDEN.search(info.path, start)]
         found.sort(key=lambda info: info.path)
         return found
+
+    def _below(self, prefix: str) -> Iterator[FileInfo]:
+        selector = pafs.FileSelector(prefix, recursive=True, allow_not_found=True)
+        for info in self._fs.get_file_info(selector):
+            if info.type == pafs.FileType.File:
+                size, modified_ns = info.size, info.mtime_ns
+                yield FileInfo(_path(info, self.root), size, modified_ns, f"{size:x}-{modified_ns:x}")
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a prefix, sorted."""
@@ -96,8 +110,11 @@ class Files:
     def create(self, path: str) -> pa.NativeFile:
         """A new file to write; its folders are made. The caller closes it."""
         path = _inside(path)
-        self._fs.create_dir(str(PurePosixPath(path).parent), recursive=True)
+        self._make_folder(path)
         return self._fs.open_output_stream(path, compression=None)
+
+    def _make_folder(self, path: str) -> None:
+        self._fs.create_dir(str(PurePosixPath(path).parent), recursive=True)
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file so that a reader sees nothing or all of it."""
@@ -109,7 +126,7 @@ class Files:
     def move(self, source: str, target: str) -> None:
         """Rename a file; the folders of the target are made."""
         target = _inside(target)
-        self._fs.create_dir(str(PurePosixPath(target).parent), recursive=True)
+        self._make_folder(target)
         self._fs.move(_inside(source), target)
 
     def delete_folder(self, path: str) -> None:
@@ -121,6 +138,66 @@ class Files:
         """Remove a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(_inside(path))
+
+
+class S3Files(Files):
+    """The objects below ``s3://bucket/prefix``, at the endpoint and with the credentials of the ``AWS_*`` variables.
+
+    Arrow reads and writes them: its requests are tried again when they are throttled, large files go up in parts. An
+    object is there whole or not at all. boto3 lists them, since Arrow does not tell the ETag.
+    """
+
+    def __init__(self, root: str):
+        super().__init__(root)
+        self._bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
+        self._start = f"{prefix}/" if prefix else ""
+
+    @cached_property
+    def _fs(self) -> pafs.FileSystem:
+        found = self._client.meta  # boto3 knows all the ways to name an endpoint; Arrow knows its own only
+        scheme, _, host = found.endpoint_url.partition("://")
+        amazons = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        s3 = pafs.S3FileSystem(
+            region=found.region_name,
+            scheme=scheme,
+            endpoint_override=None if amazons else host,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        )
+        return pafs.SubTreeFileSystem(self.root.removeprefix("s3://"), s3)
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        return boto3.Session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS}))
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names that keys have between the prefix and the next ``/``, sorted."""
+        below = f"{self._start}{_inside(prefix)}/"
+        pages = self._pages(Prefix=below, Delimiter="/")
+        found = (entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ()))
+        return sorted(key[len(below) : -1] for key in found)
+
+    def _below(self, prefix: str) -> Iterator[FileInfo]:
+        for page in self._pages(Prefix=f"{self._start}{prefix}/" if prefix else self._start):
+            for entry in page.get("Contents", ()):
+                key = entry["Key"][len(self._start) :]
+                if not key.endswith("/"):  # what consoles make to show an empty folder
+                    modified_ns = int(entry["LastModified"].timestamp() * 1000) * 1_000_000
+                    yield FileInfo(key, entry["Size"], modified_ns, entry["ETag"].strip('"'))
+
+    def _pages(self, **arguments: str) -> Iterator[Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **arguments)
+        try:
+            yield from pages
+        except (ClientError, BotoCoreError) as error:
+            raise ClickstreamError(f"{self.root} cannot be listed: {error}") from error
+
+    def _make_folder(self, path: str) -> None:
+        """Nothing: a bucket has no folders."""
 
 
 def _path(info: pafs.FileInfo, root: str) -> str:

@@ -1,9 +1,14 @@
-"""The arrivals sensor: what it asks Dagster for, and what becomes of that when a tick happens twice."""
+"""The arrivals sensor: what it asks Dagster for, and what becomes of that when a tick happens twice.
+
+Everything happens to files in a folder and to objects in a bucket.
+"""
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +25,10 @@ from clickstream_assets import partitions
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import DOMAINS, domain
 from clickstream_assets.parsing.landing import LandingLoader
-from clickstream_assets_tests.conftest import Home
+from clickstream_assets.platform import Platform
+from clickstream_assets.settings import Settings
+from clickstream_assets.storage import files
+from clickstream_assets_tests.conftest import HEADER, Home
 
 RECORD = "1,1,2024-03-01 10:00:00,page_view,,,"
 MONDAY, TUESDAY = "2024-03-04", "2024-03-05"
@@ -29,6 +37,30 @@ MONDAY, TUESDAY = "2024-03-04", "2024-03-05"
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
     return defs()
+
+
+class Landing:
+    """The landing folders of the shop, below a folder or ``s3://bucket``: files come, change and go."""
+
+    def __init__(self, root: str):
+        self.files = files.at(root)
+
+    def land(self, day: str, name: str, *records: str) -> None:
+        content = "".join(f"{line}\n" for line in (HEADER, *records)).encode()
+        with self.files.create(f"ecommerce/ingestion_date={day}/{name}") as stream:
+            stream.write(gzip.compress(content) if name.endswith(".gz") else content)
+
+    def remove(self, day: str, name: str) -> None:
+        self.files.delete(f"ecommerce/ingestion_date={day}/{name}")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def landing(request: pytest.FixtureRequest, home: Home, monkeypatch: pytest.MonkeyPatch) -> Landing:
+    root = str(home.path / "landing")
+    if request.param == "bucket":
+        root = f"s3://{request.getfixturevalue('bucket')}/landing"
+    monkeypatch.setenv("CLICKSTREAM_LANDING_URI", root)
+    return Landing(root)
 
 
 @pytest.fixture
@@ -40,7 +72,10 @@ def tick(home: Home, definitions: dg.Definitions):
         with (
             dg.DagsterInstance.ephemeral() as instance,
             dg.build_sensor_context(
-                instance=instance, cursor=cursor, definitions=definitions, resources={"platform": home.platform}
+                instance=instance,
+                cursor=cursor,
+                definitions=definitions,
+                resources={"platform": Platform(Settings.from_environment())},
             ) as context,
         ):
             return sensor(context)
@@ -64,30 +99,30 @@ def test_there_is_a_running_sensor_for_every_domain(definitions) -> None:
         assert sensor.job_name == name
 
 
-def test_the_files_of_a_day_are_one_request_for_its_partition(home: Home, tick) -> None:
+def test_the_files_of_a_day_are_one_request_for_its_partition(landing, tick) -> None:
     for name in ("a.csv", "b.csv.gz"):
-        home.land(MONDAY, name, RECORD)
-    home.land(TUESDAY, "a.csv", RECORD)
+        landing.land(MONDAY, name, RECORD)
+    landing.land(TUESDAY, "a.csv", RECORD)
     result = tick()
     assert _asked(result) == [MONDAY, TUESDAY]
     assert [key.partition(":")[0] for key in _keys(result)] == [MONDAY, TUESDAY]
     assert _asked(tick(result.cursor)) == []
 
 
-def test_an_overwritten_file_is_requested_under_another_key(home: Home, tick) -> None:
-    home.land(MONDAY, "a.csv", RECORD)
+def test_an_overwritten_file_is_requested_under_another_key(landing, tick) -> None:
+    landing.land(MONDAY, "a.csv", RECORD)
     first = tick()
-    home.land(MONDAY, "a.csv", RECORD, RECORD)
+    landing.land(MONDAY, "a.csv", RECORD, RECORD)
     second = tick(first.cursor)
     assert _asked(second) == [MONDAY]
     assert _keys(second) != _keys(first)
 
 
-def test_a_tick_repeated_with_the_stored_cursor_asks_for_the_same_keys(home: Home, tick) -> None:
-    home.land(MONDAY, "a.csv", RECORD)
+def test_a_tick_repeated_with_the_stored_cursor_asks_for_the_same_keys(landing, tick) -> None:
+    landing.land(MONDAY, "a.csv", RECORD)
     stored = tick().cursor
     for day in (MONDAY, TUESDAY):
-        home.land(day, "b.csv", RECORD)
+        landing.land(day, "b.csv", RECORD)
     lost = tick(stored)
     again = tick(stored)
     assert _asked(again) == [MONDAY, TUESDAY]
@@ -95,19 +130,61 @@ def test_a_tick_repeated_with_the_stored_cursor_asks_for_the_same_keys(home: Hom
     assert again.cursor == lost.cursor
 
 
-def test_every_day_asked_for_is_a_partition(home: Home, tick) -> None:
-    first, last = home.settings.start_date, partitions.last_day()
+def test_every_day_asked_for_is_a_partition(landing, tick) -> None:
+    first, last = Settings.from_environment().start_date, partitions.last_day()
     for day in (first - timedelta(days=1), first, last, last + timedelta(days=1)):
-        home.land(day.isoformat(), "a.csv", RECORD)
+        landing.land(day.isoformat(), "a.csv", RECORD)
     assert _asked(tick()) == [first.isoformat(), last.isoformat()]
     assert all(partitions.DAILY.has_partition_key(day) for day in _asked(tick()))
 
 
-def test_what_lies_elsewhere_is_named_in_the_log(home: Home, tick, capsys) -> None:
-    home.land("2019-01-01", "a.csv", RECORD)
-    home.land(MONDAY, "a.csv", RECORD)
+def test_what_lies_elsewhere_is_named_in_the_log(landing, tick, capsys) -> None:
+    landing.land("2019-01-01", "a.csv", RECORD)
+    landing.land(MONDAY, "a.csv", RECORD)
     assert _asked(tick()) == [MONDAY]
     assert "ecommerce/ingestion_date=2019-01-01 has new files and is no partition" in capsys.readouterr().err
+
+
+def test_two_files_of_one_second_on_either_side_of_a_tick_are_each_asked_for_once(landing, tick) -> None:
+    landing.land(MONDAY, "b.csv", RECORD)
+    first = tick()
+    landing.land(MONDAY, "a.csv", RECORD)
+    second = tick(first.cursor)
+    assert _asked(first) == _asked(second) == [MONDAY]
+    assert _keys(first) != _keys(second)
+    assert _asked(tick(second.cursor)) == []
+
+
+def test_a_late_file_asks_for_its_old_day_alone(landing, tick) -> None:
+    landing.land(TUESDAY, "a.csv", RECORD)
+    cursor = tick().cursor
+    landing.land("2024-01-07", "late.csv", RECORD)
+    assert _asked(tick(cursor)) == ["2024-01-07"]
+
+
+def test_a_file_that_has_vanished_asks_for_nothing(landing, tick) -> None:
+    for name in ("a.csv", "b.csv"):
+        landing.land(MONDAY, name, RECORD)
+    cursor = tick().cursor
+    landing.remove(MONDAY, "a.csv")
+    assert _asked(tick(cursor)) == []
+
+
+def test_2500_files_are_asked_for_in_five_ticks_each_file_once(landing, tick) -> None:
+    days = [f"2024-03-{day:02}" for day in range(1, 11)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: landing.land(days[n % 10], f"{n:04}.csv"), range(2500)))
+    # Each tick takes the oldest: that is no day's files alone, so days are asked for again, under other keys.
+    keys: list[str | None] = []
+    cursor = None
+    for _ in range(5):
+        result = tick(cursor)
+        assert _asked(result) != []
+        keys += _keys(result)
+        cursor = result.cursor
+    assert _asked(tick(cursor)) == []
+    assert len(keys) == len(set(keys))
+    assert {key.partition(":")[0] for key in keys if key} == set(days)
 
 
 def test_only_files_that_the_loader_reads_ask_for_a_run(home: Home, tick) -> None:
@@ -131,7 +208,7 @@ def test_only_files_that_the_loader_reads_ask_for_a_run(home: Home, tick) -> Non
 
 
 @pytest.fixture
-def daemon(home: Home, tmp_path: Path) -> Iterator[WorkspaceProcessContext]:
+def daemon(landing: Landing, tmp_path: Path) -> Iterator[WorkspaceProcessContext]:
     """Dagster's storage and the code location, for the daemon's own loop; runs are queued, and stay there."""
     storage = tmp_path / "dagster"
     storage.mkdir()
@@ -172,12 +249,12 @@ def _runs(daemon: WorkspaceProcessContext) -> list[str]:
     return [run.tags["dagster/partition"] for run in reversed(daemon.instance.get_runs())]
 
 
-def test_a_daemon_that_dies_between_tick_and_cursor_starts_no_run_twice(home: Home, daemon) -> None:
-    home.land(MONDAY, "a.csv", RECORD)
+def test_a_daemon_that_dies_between_tick_and_cursor_starts_no_run_twice(landing, daemon) -> None:
+    landing.land(MONDAY, "a.csv", RECORD)
     _iterate(daemon)
     assert _runs(daemon) == [MONDAY]
     stored = _cursor(daemon)
-    home.land(TUESDAY, "a.csv", RECORD)
+    landing.land(TUESDAY, "a.csv", RECORD)
     _iterate(daemon)
     assert _runs(daemon) == [MONDAY, TUESDAY]
 
@@ -188,19 +265,19 @@ def test_a_daemon_that_dies_between_tick_and_cursor_starts_no_run_twice(home: Ho
     _iterate(daemon)
     assert _runs(daemon) == [MONDAY, TUESDAY]
 
-    home.land(MONDAY, "b.csv", RECORD)
+    landing.land(MONDAY, "b.csv", RECORD)
     _iterate(daemon)
     _iterate(daemon)
     assert _runs(daemon) == [MONDAY, TUESDAY, MONDAY]
 
 
-def test_a_failed_run_is_not_started_again_until_a_file_of_its_day_changes(home: Home, daemon) -> None:
-    home.land(MONDAY, "a.csv", RECORD)
+def test_a_failed_run_is_not_started_again_until_a_file_of_its_day_changes(landing, daemon) -> None:
+    landing.land(MONDAY, "a.csv", RECORD)
     _iterate(daemon)
     (run,) = daemon.instance.get_runs()
     daemon.instance.report_run_failed(run)
     _iterate(daemon)
     assert _runs(daemon) == [MONDAY]
-    home.land(MONDAY, "a.csv", RECORD, RECORD)
+    landing.land(MONDAY, "a.csv", RECORD, RECORD)
     _iterate(daemon)
     assert _runs(daemon) == [MONDAY, MONDAY]

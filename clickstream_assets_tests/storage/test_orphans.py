@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from clickstream_assets.schemas import ECOMMERCE_CLEANED, QUARANTINE
 from clickstream_assets.storage import orphans, publishing
 from clickstream_assets.storage.lake import Lake
 from clickstream_assets.storage.orphans import Swept
+from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home
 from clickstream_assets_tests.storage.test_lake import MONDAY, TUESDAY, WEDNESDAY, read, stage, through_iceberg
 
@@ -52,21 +51,14 @@ def files(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_size for path in root.rglob("*") if path.is_file()}
 
 
-def tables(home: Home) -> dict[str, list[tuple[Any, ...]]]:
-    return {name: home.table(name) for name in home.relations()}
+def _die_while_adopting() -> None:
+    Lake.adopt = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment,return-value]
 
 
-def killed_while_adopting() -> None:
+def killed_while_adopting(home: Home) -> None:
     """Run the day in a process of its own that is killed when Sail's files are written and not yet the table's."""
-    program = (
-        "import os, signal\nfrom datetime import date\nfrom clickstream_assets import domains\n"
-        "from clickstream_assets.storage.lake import Lake\n"
-        "Lake.adopt = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from clickstream_assets.run import run_domain\n"
-        f"run_domain(domains.domain('ecommerce'), date.fromisoformat('{DAY}'), date.fromisoformat('{DAY}'))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    command = forked.start(home, "run", "ecommerce", "--date", DAY, first=_die_while_adopting)
+    assert command.join() == -signal.SIGKILL, command.printed()
 
 
 def _schedule() -> dg.ScheduleDefinition:
@@ -93,8 +85,8 @@ def test_what_a_killed_run_left_is_found_and_removed_and_tables_stay(home: Home)
     home.run(DAY)
     assert counts(sweep(home.platform)) == {}
     home.land(DAY, "a.csv", event, event, "broken")
-    killed_while_adopting()
-    before, seen = tables(home), files(home.path / "lake")
+    killed_while_adopting(home)
+    before, seen = home.tables(), files(home.path / "lake")
     staged = {name for name in seen if "/staging/" in name}
     assert staged
 
@@ -109,7 +101,7 @@ def test_what_a_killed_run_left_is_found_and_removed_and_tables_stay(home: Home)
     assert files(home.path / "lake").keys() == seen.keys() - staged
     assert not any((home.path / "lake").glob("*/*/staging/*"))
     assert counts(sweep(home.platform)) == {}
-    after = tables(home)
+    after = home.tables()
     unchanged = [name for name in before if name.startswith("ecommerce.")]
     assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
 
@@ -123,7 +115,7 @@ def test_the_asset_removes_what_a_failed_run_left(home: Home) -> None:
     home.land(DAY, "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1200)
     with pytest.raises(RunFailed, match="rejected_share"):
         home.run(DAY)
-    before, seen = tables(home), files(home.path / "lake")
+    before, seen = home.tables(), files(home.path / "lake")
 
     def materialize(**config: Any) -> dict[str, Any]:
         job = defs().resolve_job_def(_schedule().job_name)
@@ -144,7 +136,7 @@ def test_the_asset_removes_what_a_failed_run_left(home: Home) -> None:
     left = files(home.path / "lake")
     assert done["files_removed"] == dry["files_found"] == len(seen) - len(left)
     assert done["bytes_freed"] == sum(seen.values()) - sum(left.values()) > 0
-    assert tables(home) == before
+    assert home.tables() == before
     assert materialize(older_than_hours=0)["files_found"] == 0
 
 
