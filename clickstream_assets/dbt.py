@@ -170,8 +170,10 @@ def _close() -> None:
 
 def _keep(results: Sequence[dbtRunnerResult], folder: Path) -> None:
     """Write ``run_results.json``, dbt's account of the run, where its users look for it."""
+    from dbt.artifacts.schemas.run import RunExecutionResult
+
     for result in results:
-        if hasattr(result.result, "write"):
+        if isinstance(result.result, RunExecutionResult):
             result.result.write(str(folder / "run_results.json"))
 
 
