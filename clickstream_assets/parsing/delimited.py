@@ -183,12 +183,14 @@ class _Blocks:
         length = ends - starts
         if len(quotes) and length.max() > self._limits.record_bytes:
             return self._split_irregular(buffer, fields, last=last)
-        lines = self._line + np.searchsorted(newlines, starts)
+        # Without quotes every line feed ends a record.
+        before = np.searchsorted(newlines, starts) if len(quotes) else np.arange(len(starts))
+        lines = self._line + before
         data = np.frombuffer(buffer, dtype=np.uint8)
         blank = (length == 1) | ((length == 2) & (data[starts] == _CR))
         commas = _outside(np.flatnonzero(data == _COMMA), quotes)
-        count = np.searchsorted(commas, ends) - np.searchsorted(commas, starts) + 1
-        self._line += len(newlines[newlines < ends[-1]])
+        count = _fields(commas[: np.searchsorted(commas, ends[-1])], starts, ends, fields)
+        self._line += int(np.searchsorted(newlines, ends[-1]))
         keep = ~blank
         found = _Found(starts[keep], ends[keep], lines[keep], count[keep])
         block = self._judge(buffer, found, fields, quoted=len(quotes) > 0)
@@ -291,9 +293,23 @@ class _Blocks:
         return Block(b"", none, none, False, [broken])
 
 
+def _fields(commas: Positions, starts: Positions, ends: Positions, usual: int) -> Positions:
+    """Fields of each of some records, which follow each other and hold all these commas.
+
+    In a sound file every record has the usual number, and then the commas are rows of a matrix whose first and last
+    columns lie within the records. Looking up each record among the commas is a fifth of the whole parsing.
+    """
+    if usual > 1 and len(commas) == len(ends) * (usual - 1):
+        rows = commas.reshape(len(ends), usual - 1)
+        if (rows[:, 0] >= starts).all() and (rows[:, -1] < ends).all():
+            return np.full(len(ends), usual)
+    return np.diff(np.searchsorted(commas, ends), prepend=0) + 1
+
+
 def _regular_ends(buffer: bytes) -> tuple[Positions, Positions, Positions] | None:
     """Ends of the complete records, positions of all line feeds and of all quotes; None where quotes do not pair up."""
-    if buffer.count(b"\r") != buffer.count(b"\r\n"):
+    returns = buffer.count(b"\r")
+    if returns and returns != buffer.count(b"\r\n"):
         return None
     data = np.frombuffer(buffer, dtype=np.uint8)
     newlines = np.flatnonzero(data == _LF)

@@ -436,3 +436,10 @@ def test_an_open_quote_before_many_lines_takes_seconds():
     blocks = delimited.read(io.BytesIO(b'a,b\n1,"2\n' + b"3,4\n" * (MUCH // 4)), LIMITS).blocks
     assert sum(block.found for block in blocks) == MUCH // 4 + 1
     assert time.process_time() - started < 15
+
+
+def test_a_comma_too_many_here_and_one_too_few_there_do_not_make_up_for_each_other():
+    rules = [rule for _, rule, _ in shown(b"a,b,c\n1,2,3\n1,2,3,4\n1,2\n1,2,3\n1,2\n1,2,3,4\n")]
+    assert rules == [None, "ragged", "ragged", None, "ragged", "ragged"]
+    rules = [rule for _, rule, _ in shown(b"a,b,c\n1,2\n1,2,3,4\n1,2,3\n")]
+    assert rules == ["ragged", "ragged", None]

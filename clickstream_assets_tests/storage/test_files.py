@@ -57,7 +57,8 @@ def test_files_are_sorted_and_unfinished_ones_hidden(root: Files) -> None:
     assert root.folders("a") == ["_tmp", "b", "b c"]
 
 
-def test_more_files_than_a_page_of_s3_are_all_listed(root: Files) -> None:
+def test_more_files_than_a_page_of_s3_are_all_listed(bucket: str) -> None:
+    root = files.at(f"s3://{bucket}")
     for number in range(1100):
         put(root, f"many/{number:04}")
     assert [info.path for info in root.files("many")] == [f"many/{number:04}" for number in range(1100)]
