@@ -25,6 +25,7 @@ from filelock import FileLock
 from clickstream_assets import policies
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.settings import Settings, export
+from clickstream_assets.storage.s3 import S3, import_httpfs, is_s3
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -102,7 +103,7 @@ def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str,
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
     from dbt_common.events.functions import msg_to_dict
 
-    export(settings.dbt_environment())
+    export(settings.dbt_environment() | (_for_s3() if is_s3(settings.lake_uri) else {}))
     parsed, described = _parsed(), manifest()
     # Without --no-write-json dbt writes the whole manifest again, and a picture of its graph: 0.3 s.
     selection = _selection(context, domain, whole)
@@ -133,6 +134,11 @@ def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str,
         worker.join()  # also when an event cannot be stored: the caller's locks must not be given back while dbt writes
     _keep(results, settings.dbt_state)
     _raise_for(results)
+
+
+def _for_s3() -> dict[str, str]:
+    import_httpfs()
+    return {"CLICKSTREAM_DBT_TARGET": "duckdb_s3"} | S3.find().dbt
 
 
 def _selection(context: dg.AssetExecutionContext, domain: str, whole: bool) -> list[str]:

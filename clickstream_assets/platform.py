@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from clickstream_assets.settings import Settings
 from clickstream_assets.storage.locks import process_lock
+from clickstream_assets.storage.s3 import is_s3
 from clickstream_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -47,14 +48,15 @@ class Platform:
     @cached_property
     def warehouse(self) -> Warehouse:
         """Views, the ledger, and what dbt builds."""
-        return Warehouse(self.settings.warehouse_path, lock_timeout=self.settings.lock_timeout)
+        settings = self.settings
+        return Warehouse(settings.warehouse_path, lock_timeout=settings.lock_timeout, on_s3=is_s3(settings.lake_uri))
 
     @property
     def spark(self) -> SparkSession:
         """The engine of the transforms; starting it takes half a second."""
         from clickstream_assets.storage.spark import session
 
-        return session(self.settings.spark_remote)
+        return session(self.settings.spark_remote, on_s3=is_s3(self.settings.lake_uri))
 
     @contextlib.contextmanager
     def exclusive(self, domain: str, what: str, *, timeout: float | None = None) -> Iterator[None]:

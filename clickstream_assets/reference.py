@@ -66,7 +66,7 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_WAREHOUSE": "duckdb",
         "CLICKSTREAM_HOME": ".clickstream",
         "CLICKSTREAM_LANDING_URI": "the folder `landing` in the home folder; or `s3://bucket/prefix`",
-        "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder",
+        "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder; or `s3://bucket/prefix`",
         "CLICKSTREAM_START_DATE": defaults.start_date.isoformat(),
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",

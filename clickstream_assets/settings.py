@@ -65,8 +65,8 @@ class Settings:
         return cls(
             environment=environment,
             home=home,
-            landing_uri=_root(env, "CLICKSTREAM_LANDING_URI", home / "landing", buckets=True),
-            lake_uri=_root(env, "CLICKSTREAM_LAKE_URI", home / "lake", buckets=False),
+            landing_uri=_root(env, "CLICKSTREAM_LANDING_URI", home / "landing"),
+            lake_uri=_root(env, "CLICKSTREAM_LAKE_URI", home / "lake"),
             start_date=_date(env, "CLICKSTREAM_START_DATE", "2024-01-01"),
             spark_remote=_spark_remote(env),
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
@@ -142,17 +142,16 @@ def _home(env: Mapping[str, str]) -> Path:
     return home
 
 
-def _root(env: Mapping[str, str], name: str, default: Path, *, buckets: bool) -> str:
+def _root(env: Mapping[str, str], name: str, default: Path) -> str:
     value = env.get(name)
     if not value:
         return str(default)
-    if buckets and value.startswith("s3://"):
+    if value.startswith("s3://"):
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?", value):
             raise SettingsError(f"{name} is {value!r}: write it as s3://bucket or s3://bucket/prefix.")
         return value.rstrip("/")
     if "://" in value:
-        supported = "folders and s3://bucket/prefix" if buckets else "folders"
-        raise SettingsError(f"{name} is {value!r}: this version supports {supported} here.")
+        raise SettingsError(f"{name} is {value!r}: this version supports folders and s3://bucket/prefix.")
     return str(Path(value).expanduser().absolute())
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,18 @@ LINEAGE = {
 
 @dataclass(frozen=True)
 class Home:
-    """A home folder and what can be done in it."""
+    """A home folder and what can be done in it. ``further``: settings beside the home."""
 
     path: Path
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"CLICKSTREAM_HOME": str(self.path), **self.further}
 
     @property
     def settings(self) -> Settings:
-        return Settings.from_environment({"CLICKSTREAM_HOME": str(self.path)})
+        return Settings.from_environment(self.variables)
 
     @property
     def platform(self) -> Platform:
@@ -120,24 +125,38 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket, and the environment in which every client finds it."""
+def on_s3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, and the environment in which every client finds it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
+    return s3
+
+
+@pytest.fixture
+def s3_root(on_s3: S3Server) -> str:
+    """A new prefix: SeaweedFS makes volumes for each bucket, and in the end there are too many."""
+    return f"s3://{on_s3.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def bucket(on_s3: S3Server) -> str:
+    """A new bucket."""
     name = f"b{uuid.uuid4().hex}"
-    s3.client.create_bucket(Bucket=name)
+    on_s3.client.create_bucket(Bucket=name)
     return name
 
 
-def use_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def use_home(path: Path, monkeypatch: pytest.MonkeyPatch, **further: str) -> Home:
     """Point the environment at a home folder; nothing of the caller's settings remains."""
     ours = [name for name in os.environ if name.startswith("CLICKSTREAM_")]
     for name in (*ours, "SPARK_REMOTE", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CLICKSTREAM_HOME", str(path))
-    return Home(path)
+    home = Home(path, further)
+    for name, value in home.variables.items():
+        monkeypatch.setenv(name, value)
+    return home
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

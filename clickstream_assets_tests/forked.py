@@ -67,18 +67,20 @@ def start(home: Home, *arguments: str, first: Callable[[], None] | None = None) 
     """
     log = home.path.parent / f"{time.monotonic_ns()}.log"
     log.touch()
-    process = _FORKS.Process(target=_main, args=(str(home.path), str(log), arguments, first))
+    # The server has the environment in which it was started.
+    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | home.variables
+    process = _FORKS.Process(target=_main, args=(environment, str(log), arguments, first))
     begun = time.monotonic()
     process.start()
     return Command(process, log, begun)
 
 
-def _main(home: str, log: str, arguments: tuple[str, ...], first: Callable[[], None] | None) -> None:
+def _main(environment: dict[str, str], log: str, arguments: tuple[str, ...], first: Callable[[], None] | None) -> None:
     os.setsid()
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    os.environ["CLICKSTREAM_HOME"] = home
+    os.environ.update(environment)
     if first is not None:
         first()
     if arguments:

@@ -20,9 +20,10 @@ _START = 60
 
 @dataclass(frozen=True)
 class S3Server:
-    """An S3 server that checks credentials: SeaweedFS."""
+    """An S3 server that checks credentials: SeaweedFS. ``bucket``: one that is there."""
 
     endpoint: str
+    bucket: str
     key: str
     secret: str
 
@@ -73,7 +74,7 @@ def s3(folder: Path) -> Iterator[S3Server]:
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
     with running(command, folder / "weed.log"):
-        server = S3Server(f"http://127.0.0.1:{ports['s3.port']}", key, secret)
+        server = S3Server(f"http://127.0.0.1:{ports['s3.port']}", "tests", key, secret)
         _wait_for_a_put(server, folder / "weed.log")
         yield server
 
@@ -85,8 +86,8 @@ def _wait_for_a_put(server: S3Server, log: Path) -> None:
     end = time.monotonic() + _START
     while True:
         try:
-            server.client.create_bucket(Bucket="first")
-            server.client.put_object(Bucket="first", Key="key", Body=b"content")
+            server.client.create_bucket(Bucket=server.bucket)
+            server.client.put_object(Bucket=server.bucket, Key="first", Body=b"content")
             return
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > end:

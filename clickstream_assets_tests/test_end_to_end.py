@@ -14,6 +14,7 @@ import pytest
 
 from clickstream_assets.generate import generator
 from clickstream_assets.run import RunFailed
+from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home, use_home
 from clickstream_assets_tests.servers import S3Server
 
@@ -327,18 +328,23 @@ def _near(found: list[tuple], wanted: list[tuple]) -> bool:
     return {row[0] for row in found} == set(by_name) and all(row[1:] == pytest.approx(by_name[row[0]]) for row in found)
 
 
-def test_landing_in_a_bucket_gives_what_landing_in_a_folder_gives(
-    home: Home, bucket: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+def test_a_bucket_gives_what_folders_give(
+    home: Home, s3_root: str, on_s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In a process of its own: the engine is told of S3 when it starts."""
     paths = [
         home.land("2024-03-01", "a b.csv", "1,1,2024-03-01 10:00:00,purchase,p1,5.00,", "broken"),
         home.land("2024-03-01", "ä.csv.gz", "2,1,2024-03-01 10:00:00,product_view,p1,,"),
+        home.land("2024-03-02", "c.csv", "2,1,2024-03-01 11:00:00,add_to_cart,p1,,", ",,,,,,"),
     ]
     for path in paths:
-        s3.client.upload_file(str(path), bucket, f"exports/{path.relative_to(home.path / 'landing')}")
-    home.run("2024-03-01")
+        prefix = s3_root.removeprefix(f"s3://{on_s3.bucket}/")
+        on_s3.client.upload_file(str(path), on_s3.bucket, f"{prefix}/in/{path.relative_to(home.path / 'landing')}")
+    home.run("2024-03-01", "2024-03-02")
     local = home.tables()
-    other = use_home(home.path.with_name("other"), monkeypatch)
-    monkeypatch.setenv("CLICKSTREAM_LANDING_URI", f"s3://{bucket}/exports")
-    other.run("2024-03-01")
+    roots = {"CLICKSTREAM_LANDING_URI": f"{s3_root}/in", "CLICKSTREAM_LAKE_URI": f"{s3_root}/lake"}
+    other = use_home(home.path.with_name("other"), monkeypatch, **roots)
+    for days in (("--date", "2024-03-01"), ("--from", "2024-03-01", "--to", "2024-03-02")):
+        forked.start(other, "run", "ecommerce", *days).succeed()
     assert other.tables() == local
+    assert not (other.path / "lake").exists()

@@ -20,9 +20,10 @@ def test_everything_has_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.rejected_share == 0.5
 
 
-def test_landing_may_be_a_bucket() -> None:
-    settings = Settings.from_environment({"CLICKSTREAM_LANDING_URI": "s3://my.bucket-1/a/b/"})
-    assert settings.landing_uri == "s3://my.bucket-1/a/b"
+def test_landing_and_lake_may_be_buckets() -> None:
+    names = ("CLICKSTREAM_LANDING_URI", "CLICKSTREAM_LAKE_URI")
+    settings = Settings.from_environment(dict.fromkeys(names, "s3://my.bucket-1/a/b/"))
+    assert settings.landing_uri == settings.lake_uri == "s3://my.bucket-1/a/b"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_landing_may_be_a_bucket() -> None:
         ("CLICKSTREAM_LANDING_URI", "gs://bucket/prefix", "this version supports folders and s3://bucket/prefix"),
         ("CLICKSTREAM_LANDING_URI", "s3://b/prefix", "write it as s3://bucket"),
         ("CLICKSTREAM_LANDING_URI", "s3://bucket//prefix", "write it as s3://bucket"),
-        ("CLICKSTREAM_LAKE_URI", "s3://bucket/prefix", "this version supports folders"),
+        ("CLICKSTREAM_LAKE_URI", "file:///lake", "this version supports folders"),
         ("CLICKSTREAM_DUCKDB_MEMORY", "half", "a whole number of MB or GB"),
         ("CLICKSTREAM_DUCKDB_MEMORY", "0GB", "a whole number of MB or GB"),
         ("CLICKSTREAM_START_DATE", "01.01.2024", "write it as YYYY-MM-DD"),

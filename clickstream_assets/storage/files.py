@@ -19,12 +19,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from clickstream_assets.errors import ClickstreamError
+from clickstream_assets.storage import s3
+from clickstream_assets.storage.s3 import S3
 
 #: a part of a path that some writer has not finished; looked for behind the prefix, 100,000 times in 0.05 s
 _HIDDEN = re.compile(r"/[._]")
-
-#: how often a request to S3 is made before it is given up; the waits between double, up to 20 s
-_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class FileInfo:
 
 def at(root: str) -> Files:
     """The files below a folder, or below ``s3://bucket/prefix``."""
-    return S3Files(root) if root.startswith("s3://") else Files(root)
+    return S3Files(root) if s3.is_s3(root) else Files(root)
 
 
 class Files:
@@ -55,6 +54,11 @@ class Files:
     def _fs(self) -> pafs.FileSystem:
         Path(self.root).mkdir(parents=True, exist_ok=True)
         return pafs.SubTreeFileSystem(self.root, pafs.LocalFileSystem())
+
+    @property
+    def iceberg(self) -> dict[str, str]:
+        """Properties with which pyiceberg finds them: none for a folder."""
+        return {}
 
     def uri(self, path: str = "") -> str:
         """The address of a file that engines understand: an absolute path.
@@ -154,23 +158,16 @@ class S3Files(Files):
 
     @cached_property
     def _fs(self) -> pafs.FileSystem:
-        found = self._client.meta  # boto3 knows all the ways to name an endpoint; Arrow knows its own only
-        scheme, _, host = found.endpoint_url.partition("://")
-        amazons = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        s3 = pafs.S3FileSystem(
-            region=found.region_name,
-            scheme=scheme,
-            endpoint_override=None if amazons else host,
-            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
-        )
-        return pafs.SubTreeFileSystem(self.root.removeprefix("s3://"), s3)
+        return pafs.SubTreeFileSystem(self.root.removeprefix("s3://"), S3.find().arrow())
 
     @cached_property
     def _client(self) -> Any:
-        import boto3
-        from botocore.config import Config
+        return s3.client()
 
-        return boto3.Session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS}))
+    @property
+    def iceberg(self) -> dict[str, str]:
+        """Properties with which pyiceberg finds them."""
+        return S3.find().iceberg
 
     def folders(self, prefix: str) -> list[str]:
         """Names that keys have between the prefix and the next ``/``, sorted."""

@@ -105,7 +105,7 @@ class Lake:
         from pyiceberg.catalog.sql import SqlCatalog
 
         with self._creating():
-            return SqlCatalog("clickstream", uri=self._catalog_uri, warehouse=self.files.uri())
+            return SqlCatalog("clickstream", uri=self._catalog_uri, warehouse=self.files.uri(), **self.files.iceberg)
 
     def _creating(self) -> FileLock:
         """Held while something new is made in the catalog: of two processes that both find it missing, one fails."""

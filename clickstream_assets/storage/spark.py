@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.settings import export
 from clickstream_assets.storage.lake import Lake, Snapshot
+from clickstream_assets.storage.s3 import S3
 from clickstream_assets.storage.staged import Account, Staged, StagedFile, count_by_day
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ class Split:
 
 
 @cache
-def session(remote: str | None = None) -> SparkSession:
-    """The process's Spark session; UTC, ended when the process ends."""
+def session(remote: str | None = None, *, on_s3: bool = False) -> SparkSession:
+    """The process's Spark session; UTC, ended when the process ends. ``on_s3``: the embedded engine will need S3."""
     from pyspark.sql import SparkSession
 
     if remote is None:
         # A proxy for the internet is none for a server in this process; gRPC would ask it all the same.
-        export({"RUST_LOG": "error", "no_grpc_proxy": "127.0.0.1"})
+        export({"RUST_LOG": "error", "no_grpc_proxy": "127.0.0.1"} | (S3.find().engine if on_s3 else {}))
         from pysail.spark import SparkConnectServer
 
         server = SparkConnectServer(ip="127.0.0.1", port=0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from clickstream_assets.errors import Busy, ClickstreamError, PublishError, QueryRefused
 from clickstream_assets.schemas import Table
 from clickstream_assets.storage.locks import process_lock
+from clickstream_assets.storage.s3 import S3
 from clickstream_assets.storage.staged import Account, LandingFile
 
 if TYPE_CHECKING:
@@ -80,12 +81,13 @@ _STATUS = {
 class Warehouse:
     """The DuckDB warehouse of one home folder.
 
-    ``lock_timeout``: seconds that a writer waits for another process.
+    ``lock_timeout``: seconds that a writer waits for another process. ``on_s3``: the lake's files are there.
     """
 
-    def __init__(self, path: Path, *, lock_timeout: float):
+    def __init__(self, path: Path, *, lock_timeout: float, on_s3: bool = False):
         self.path = path
         self.lock_timeout = lock_timeout
+        self._on_s3 = on_s3
         self._lock = process_lock(path, str(path))
 
     @contextlib.contextmanager
@@ -277,6 +279,8 @@ class Warehouse:
             try:
                 connection = duckdb.connect(str(self.path), read_only=read_only, config=dict(_CONFIG))
                 connection.execute("set TimeZone = 'UTC'")
+                if self._on_s3:
+                    S3.find().prepare(connection)
                 return connection
             except duckdb.IOException as error:
                 # A program that does not know the lock file, such as a BI tool, has the warehouse open.

@@ -58,7 +58,7 @@ class Landing:
 def landing(request: pytest.FixtureRequest, home: Home, monkeypatch: pytest.MonkeyPatch) -> Landing:
     root = str(home.path / "landing")
     if request.param == "bucket":
-        root = f"s3://{request.getfixturevalue('bucket')}/landing"
+        root = request.getfixturevalue("s3_root")
     monkeypatch.setenv("CLICKSTREAM_LANDING_URI", root)
     return Landing(root)
 

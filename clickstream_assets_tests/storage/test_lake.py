@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +17,8 @@ import pytest
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, Table
+from clickstream_assets.storage import files
 from clickstream_assets.storage import lake as lake_module
-from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.lake import Lake, Snapshot, StagedWriter
 from clickstream_assets.storage.staged import Staged, StagedFile
 from clickstream_assets_tests.conftest import Home
@@ -276,7 +275,7 @@ def test_utc_is_utc_under_every_name(lake, zone) -> None:
 def test_readers_see_the_old_rows_or_the_new_ones_while_others_publish(lake) -> None:
     """Monday and Tuesday always change together; a reader in its own thread and catalog looks on."""
     lake.publish(stage(lake, {MONDAY: "0", TUESDAY: "0"}))
-    reader = Lake(Files(lake.files.root), lake._catalog_uri)
+    reader = Lake(files.at(lake.files.root), lake._catalog_uri)
     seen: list[dict[date, list[str]]] = []
     done = threading.Event()
 
@@ -368,18 +367,18 @@ def test_assets_whose_long_names_begin_alike_leave_each_others_files_alone(lake)
         lake.publish(stage(lake, {MONDAY: "a", TUESDAY: "b"}, table=table, rejected=["bad_amount"]))
     before = quarantine(lake)
     assert len(before) == 2 * len(names)
-    files = {info.path for info in lake.files.files("ops/quarantine/data")}
+    listed = {info.path for info in lake.files.files("ops/quarantine/data")}
     lake.publish(stage(lake, {MONDAY: "a"}, table=tables[0]))
     after = quarantine(lake)
     assert after == {key: file for key, file in before.items() if key != (names[0], MONDAY)}
-    assert {info.path for info in lake.files.files("ops/quarantine/data")} == files, "a data file was written anew"
+    assert {info.path for info in lake.files.files("ops/quarantine/data")} == listed, "a data file was written anew"
 
 
 def test_many_files_of_one_day_are_deleted_without_being_rewritten(lake) -> None:
     lake.publish(stage(lake, {MONDAY: [f"u{n}" for n in range(50)], TUESDAY: "t"}))
-    files = {info.path for info in lake.files.files("ecommerce_cleaned/events_cleaned/data")}
+    listed = {info.path for info in lake.files.files("ecommerce_cleaned/events_cleaned/data")}
     lake.publish(stage(lake, {MONDAY: ""}))
-    assert {info.path for info in lake.files.files("ecommerce_cleaned/events_cleaned/data")} == files
+    assert {info.path for info in lake.files.files("ecommerce_cleaned/events_cleaned/data")} == listed
 
 
 class Overtaken(list[StagedFile]):
@@ -400,7 +399,7 @@ class Overtaken(list[StagedFile]):
 @pytest.mark.parametrize("before", ["old", ""], ids=["a day with rows", "a new day"])
 def test_the_last_of_two_that_publish_one_day_at_once_replaces_the_other(lake, before) -> None:
     lake.publish(stage(lake, {MONDAY: before, TUESDAY: "t"}))
-    second = Lake(Files(lake.files.root), lake._catalog_uri)
+    second = Lake(files.at(lake.files.root), lake._catalog_uri)
     faster, slower = stage(lake, {MONDAY: "f"}), stage(lake, {MONDAY: "s"})
     lake.publish(dataclasses.replace(slower, files=Overtaken(slower.files, lambda: second.publish(faster))))
     assert read(lake) == {MONDAY: ["s"], TUESDAY: ["t"]}
@@ -412,7 +411,7 @@ SHARED = date(2026, 5, 1)
 
 def publish_days(root: str, catalog: str, worker: int, commits: int) -> None:
     """One process's work: several commits to days of its own, each twice, and in between one to a day of all."""
-    lake = Lake(Files(root), catalog)
+    lake = Lake(files.at(root), catalog)
     for n in range(commits):
         day = FIRST + timedelta(days=worker * 10 + n // 2)
         lake.publish(stage(lake, {day: [f"{worker}-{n}-{user}" for user in "abc"]}, rejected=[f"rule_{worker}_{n}"]))
@@ -454,21 +453,23 @@ def test_four_processes_that_publish_at_once_lose_nothing_and_double_nothing(lak
 
 def test_an_engines_files_are_adopted_and_its_folder_is_gone(lake) -> None:
     staging = lake.new_staging_folder(TABLE)
-    root = Path(lake.files.uri(staging))
+
+    def put(name: str, content: pa.Table | None = None) -> None:
+        with lake.files.create(f"{staging}/{name}") as stream:
+            if content is not None:
+                pq.write_table(content, stream)
+
     for day, users in ((MONDAY, "ab"), (TUESDAY, "c"), (WEDNESDAY, "")):
-        folder = root / f"_day={day}"
-        folder.mkdir(parents=True)
-        pq.write_table(rows(day, users), folder / "part-00000-abc.snappy.parquet")
-        (folder / ".part-00000-abc.snappy.parquet.crc").write_bytes(b"crc")
-    pq.write_table(rows(MONDAY, "d"), root / f"_day={MONDAY}" / "part-00001-abc.snappy.parquet")
-    (root / "_SUCCESS").touch()
+        put(f"_day={day}/part-00000-abc.snappy.parquet", rows(day, users))
+        put(f"_day={day}/.part-00000-abc.snappy.parquet.crc")
+    put(f"_day={MONDAY}/part-00001-abc.snappy.parquet", rows(MONDAY, "d"))
+    put("_SUCCESS")
     adopted = lake.adopt(TABLE, staging)
     assert sorted((file.day, file.rows) for file in adopted) == [(MONDAY, 1), (MONDAY, 2), (TUESDAY, 1)]
-    assert not root.exists()
     for file in adopted:
         assert file.path.startswith(f"ecommerce_cleaned/events_cleaned/data/ingestion_date={file.day}/")
-    left = {path.relative_to(lake.files.root) for path in Path(lake.files.root).rglob("*.parquet")}
-    assert left == {Path(file.path) for file in adopted}, "a file without rows is not left behind"
+    left = {info.path for info in lake.files.files(lake.folder(TABLE), hidden=True)}
+    assert left == {file.path for file in adopted}, "neither the folder nor a file without rows is left behind"
     assert lake.snapshot(TABLE).id is None, "adopting does not publish"
     lake.publish(Staged(TABLE, [MONDAY, TUESDAY, WEDNESDAY], adopted, [], [], "r"))
     assert read(lake) == {MONDAY: ["a", "b", "d"], TUESDAY: ["c"]}
@@ -477,10 +478,9 @@ def test_an_engines_files_are_adopted_and_its_folder_is_gone(lake) -> None:
 def test_an_engine_that_wrote_nothing_stages_nothing(lake) -> None:
     staging = lake.new_staging_folder(TABLE)
     assert lake.adopt(TABLE, staging) == []
-    root = Path(lake.files.uri(staging))
-    root.mkdir(parents=True)
-    (root / "_SUCCESS").touch()
-    assert lake.adopt(TABLE, staging) == [] and not root.exists()
+    lake.files.create(f"{staging}/_SUCCESS").close()
+    assert lake.adopt(TABLE, staging) == []
+    assert lake.files.files(staging, hidden=True) == []
 
 
 def test_two_tables_of_one_lake_do_not_meet(lake) -> None:

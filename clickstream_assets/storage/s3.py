@@ -1,0 +1,140 @@
+"""S3 as each client wants to be told of it.
+
+boto3 knows all the ways in which endpoint, region and credentials are given (``AWS_*`` variables, profiles, roles of
+machines and containers); the others know some of them. So boto3 finds them and the others are told.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from clickstream_assets.errors import ClickstreamError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow.fs as pafs
+
+#: how often a request is made before it is given up; the waits between double, up to 20 s
+ATTEMPTS = 10
+
+_IMPORTING = threading.Lock()
+
+
+def is_s3(uri: str) -> bool:
+    """Whether an address is one of S3."""
+    return uri.startswith("s3://")
+
+
+@dataclass(frozen=True)
+class S3:
+    """One S3 service and who we are there. ``endpoint``: its URL."""
+
+    endpoint: str
+    region: str
+    key: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+    @classmethod
+    def find(cls) -> S3:
+        """As boto3 finds them now.
+
+        Raises:
+            ClickstreamError: there are no credentials.
+        """
+        meta = client().meta
+        found = _session().get_credentials()
+        if found is None:
+            raise ClickstreamError(
+                "There are no credentials for S3: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+        frozen = found.get_frozen_credentials()
+        return cls(meta.endpoint_url, meta.region_name, frozen.access_key, frozen.secret_key, frozen.token)
+
+    @property
+    def _scheme(self) -> str:
+        return self.endpoint.partition("://")[0]
+
+    @property
+    def _host(self) -> str | None:
+        """Host and port, or None for Amazon's own, which every client knows by the region."""
+        host = self.endpoint.partition("://")[2]
+        return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
+
+    def arrow(self) -> pafs.S3FileSystem:
+        """Arrow's file system. It refreshes credentials that expire by itself, so it is not told any."""
+        import pyarrow.fs as pafs
+
+        return pafs.S3FileSystem(
+            region=self.region,
+            scheme=self._scheme,
+            endpoint_override=self._host,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        )
+
+    @property
+    def iceberg(self) -> dict[str, str]:
+        """Properties of pyiceberg's catalog."""
+        return {"s3.region": self.region} | ({"s3.endpoint": self.endpoint} if self._host else {})
+
+    @property
+    def engine(self) -> dict[str, str]:
+        """Variables that Sail reads when it starts."""
+        variables = {"AWS_REGION": self.region, "AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
+        variables |= {"AWS_SESSION_TOKEN": self.token} if self.token else {}
+        variables |= {"AWS_ENDPOINT": self.endpoint} if self._host else {}
+        return variables | ({"AWS_ALLOW_HTTP": "true"} if self._scheme == "http" else {})
+
+    @property
+    def dbt(self) -> dict[str, str]:
+        """Variables of ``dbt_project/profiles.yml``; dbt keeps those that are named so out of its logs."""
+        duckdb = self._duckdb
+        return {f"DBT_ENV_SECRET_S3_{name}": str(value) for name, value in duckdb.items()}
+
+    @property
+    def _duckdb(self) -> dict[str, str]:
+        return {
+            "KEY_ID": self.key,
+            "SECRET": self.secret,
+            "SESSION_TOKEN": self.token or "",
+            "REGION": self.region,
+            "ENDPOINT": self._host or f"s3.{self.region}.amazonaws.com",
+            "URL_STYLE": "path" if self._host else "vhost",
+            "USE_SSL": str(self._scheme == "https").lower(),
+        }
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection read and write S3; the secret is in its memory only."""
+        import_httpfs()
+        connection.load_extension("httpfs")
+        quoted = ", ".join(f"{name} '{value.replace(chr(39), chr(39) * 2)}'" for name, value in self._duckdb.items())
+        connection.execute(f"create or replace temporary secret clickstream_s3 (type s3, {quoted})")
+
+
+def client() -> Any:
+    """boto3's client; requests that are throttled or fail on the way are tried again."""
+    from botocore.config import Config
+
+    return _session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": ATTEMPTS}))
+
+
+def _session() -> Any:
+    import boto3
+
+    return boto3.Session()  # not the default one, which keeps the credentials that it found first
+
+
+@cache
+def _httpfs() -> None:
+    from duckdb_extensions import import_extension
+
+    import_extension("httpfs")
+
+
+def import_httpfs() -> None:
+    """Put DuckDB's extension where DuckDB looks for it: it comes from PyPI, nothing is downloaded."""
+    with _IMPORTING:
+        _httpfs()
