@@ -3,16 +3,20 @@
 dagster-dbt's own ``DbtCliResource.cli`` starts two Python processes (``dbt --version``, then dbt); here dbt's
 programmatic runner is called, and dagster-dbt turns each of its events into materializations and check results.
 
-The project is parsed once per change of it, into ``dbt_project/target``: the asset graph is made from that manifest,
-and so is every run, in whichever home. Otherwise each new home would parse again (3 s) and each run would look
-whether it has to (0.4 s).
+The project is parsed once per change of it, into a folder of ``dbt_project/target`` that is named by its content: the
+asset graph is made from that manifest, and so is every run, in whichever home. Otherwise each new home would parse
+again (3 s) and each run would look whether it has to (0.4 s).
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
+import os
 import queue
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +28,7 @@ from filelock import FileLock
 
 from clickstream_assets import policies
 from clickstream_assets.domains import DOMAINS
-from clickstream_assets.settings import Settings, export
+from clickstream_assets.settings import Settings, export, exported
 from clickstream_assets.storage.s3 import S3, import_httpfs, is_s3
 
 if TYPE_CHECKING:
@@ -33,7 +37,9 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent / "dbt_project"
 #: what a manifest is made with besides the project: another version of one of them makes another manifest
-PARSERS = ("dbt-core", "dbt-duckdb")
+PARSERS = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-duckdb")
+#: parsed projects that are kept: processes that loaded the graph before an edit go on with theirs
+_KEPT = 5
 
 
 class Translator(DagsterDbtTranslator):
@@ -60,40 +66,65 @@ def translator() -> Translator:
 
 
 def manifest() -> Path:
-    """The project's manifest, parsed anew when a file of the project is newer than it.
+    """The manifest of the project as it is now; parsed when there is none yet.
 
     Raises:
         dagster.Failure: dbt cannot parse the project.
     """
-    # Folders too: their time changes when a file in them is removed.
-    sources = (path for folder in ("models", "macros", "tests") for path in (PROJECT / folder).rglob("*"))
-    newest = max(p.stat().st_mtime for p in (*sources, PROJECT / "dbt_project.yml", PROJECT / "profiles.yml"))
-    versions = "-".join(importlib.metadata.version(name) for name in PARSERS)
-    path = PROJECT / "target" / f"duckdb-{versions}" / "manifest.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two first loads at once would write over each other, or one would read what the other has half written.
-    with FileLock(path.parent / "parse.lock"):
-        if not path.exists() or path.stat().st_mtime < newest:
-            result = _invoke(["parse", "--quiet"], target=path.parent)
+    target = PROJECT / "target"
+    target.mkdir(exist_ok=True)
+    while True:
+        state = _fingerprint()
+        folder = target / state
+        if (folder / "manifest.json").exists():
+            return folder / "manifest.json"
+        # Two first loads at once would both parse.
+        with FileLock(target / "parse.lock"), tempfile.TemporaryDirectory(prefix="parsing-", dir=target) as temporary:
+            # The names of the relations are those of every home: the database is called as its file is.
+            with exported({"CLICKSTREAM_DBT_DUCKDB_PATH": "warehouse.duckdb"}):
+                result = _invoke(["parse", "--quiet", "--target", "duckdb"], target=Path(temporary))
             if not result.success:
                 raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
-            path.touch()
-    return path
+            # Whole or not at all; and not what was edited meanwhile.
+            if _fingerprint() == state and not folder.exists():
+                os.rename(temporary, folder)
+                _forget_old(target)
 
 
-def _parsed() -> Manifest:
-    """The manifest as dbt's own object, as its loader makes it. Of each run its own: dbt writes into it."""
+def _fingerprint() -> str:
+    """What a manifest is made from: the project's files, and the versions of dbt."""
+    digest = hashlib.sha256()
+    files = (path for folder in ("models", "macros", "tests") for path in (PROJECT / folder).rglob("*.*"))
+    for path in sorted((*files, PROJECT / "dbt_project.yml", PROJECT / "profiles.yml")):
+        digest.update(f"{path.relative_to(PROJECT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    for name in PARSERS:
+        digest.update(f"{name} {importlib.metadata.version(name)}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _forget_old(target: Path) -> None:
+    parsed = sorted(target.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    for path in parsed[:-_KEPT]:
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _parsed(described: Path) -> Manifest:
+    """A manifest as dbt's own object, as its loader makes it. Of each run its own: dbt writes into it."""
     from dbt.contracts.graph.manifest import Manifest
     from dbt.parser.manifest import extended_mashumuro_decoder
 
-    packed = (manifest().parent / "partial_parse.msgpack").read_bytes()
+    packed = (described.parent / "partial_parse.msgpack").read_bytes()
     parsed = Manifest.from_msgpack(packed, decoder=extended_mashumuro_decoder)
     parsed.build_flat_graph()
     return parsed
 
 
-def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str, whole: bool) -> Iterator[Any]:
+def build(
+    context: dg.AssetExecutionContext, settings: Settings, *, described: Path, domain: str, whole: bool
+) -> Iterator[Any]:
     """Run the models and tests of a domain, or those of its models that the run selected.
+
+    ``described``: the manifest that the asset graph was made from.
 
     The caller holds the warehouse; dbt opens and closes it.
 
@@ -103,11 +134,16 @@ def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str,
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
     from dbt_common.events.functions import msg_to_dict
 
-    export(settings.dbt_environment() | (_for_s3() if is_s3(settings.lake_uri) else {}))
-    parsed, described = _parsed(), manifest()
+    on_s3 = is_s3(settings.lake_uri)
+    export(settings.dbt_environment() | (S3.find().dbt if on_s3 else {}))
+    if on_s3:
+        import_httpfs()
+    parsed = _parsed(described)
+    (settings.dbt_state / "run_results.json").unlink(missing_ok=True)
     # Without --no-write-json dbt writes the whole manifest again, and a picture of its graph: 0.3 s.
     selection = _selection(context, domain, whole)
-    arguments = ["build", "--no-write-json", "--exclude-resource-type", "unit_test", "--select", *selection]
+    target = ["--target", "duckdb_s3" if on_s3 else "duckdb"]
+    arguments = ["build", *target, "--no-write-json", "--exclude-resource-type", "unit_test", "--select", *selection]
     events: queue.Queue[Any] = queue.Queue()
     results: list[dbtRunnerResult] = []
 
@@ -134,11 +170,6 @@ def build(context: dg.AssetExecutionContext, settings: Settings, *, domain: str,
         worker.join()  # also when an event cannot be stored: the caller's locks must not be given back while dbt writes
     _keep(results, settings.dbt_state)
     _raise_for(results)
-
-
-def _for_s3() -> dict[str, str]:
-    import_httpfs()
-    return {"CLICKSTREAM_DBT_TARGET": "duckdb_s3"} | S3.find().dbt
 
 
 def _selection(context: dg.AssetExecutionContext, domain: str, whole: bool) -> list[str]:
@@ -199,4 +230,6 @@ def _described(node: Any, message: str | None) -> str:
     """What failed, on which model, and where its SQL is."""
     model = (getattr(node, "attached_node", None) or "").rpartition(".")[2]
     where = f" on {model}" if model else ""
+    if message and "Out of Memory Error" in message:
+        message = f"{message.splitlines()[0]}: raise CLICKSTREAM_DUCKDB_MEMORY"
     return f"{node.resource_type} {node.name}{where}: {message} ({node.compiled_path or node.original_file_path})"

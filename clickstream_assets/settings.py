@@ -6,9 +6,10 @@ Add a setting here, and nowhere else, when a user must be able to change a behav
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -100,7 +101,7 @@ class Settings:
 
     @cached_property
     def dbt_state(self) -> Path:
-        """Where dbt keeps its parse cache, artefacts and logs between runs."""
+        """Where dbt leaves the SQL that it ran and its account of the last run."""
         return self.home / "dbt"
 
     def dbt_environment(self) -> dict[str, str]:
@@ -120,6 +121,26 @@ def dagster_home_of_process() -> Path:
 def export(variables: Mapping[str, str]) -> None:
     """Set process environment variables for libraries that can be configured in no other way."""
     os.environ.update(variables)
+
+
+@contextlib.contextmanager
+def exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """The same for a while; what was there before is put back."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def aws_region() -> str | None:
+    """``AWS_REGION``, which boto3 alone among AWS's libraries does not read."""
+    return os.environ.get("AWS_REGION") or None
 
 
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
@@ -147,7 +168,8 @@ def _root(env: Mapping[str, str], name: str, default: Path) -> str:
     if not value:
         return str(default)
     if value.startswith("s3://"):
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?", value):
+        parts = r"(/(?!\.{1,2}(/|$))[^/\s]+)*"
+        if not re.fullmatch(rf"s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]{parts}/?", value):
             raise SettingsError(f"{name} is {value!r}: write it as s3://bucket or s3://bucket/prefix.")
         return value.rstrip("/")
     if "://" in value:
@@ -178,8 +200,8 @@ def _number(env: Mapping[str, str], name: str, default: float, *, least: float, 
 
 def _memory(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name) or default
-    if not re.fullmatch(r"[1-9][0-9]{0,5}(MB|GB)", value):
-        raise SettingsError(f"{name} is {value!r}: give a whole number of MB or GB, e.g. 500MB or 4GB.")
+    if not re.fullmatch(r"[1-9][0-9]{2,5}MB|[1-9][0-9]{0,3}GB", value):
+        raise SettingsError(f"{name} is {value!r}: give a whole number of MB or GB from 100MB on, e.g. 4GB.")
     return value
 
 

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from clickstream_assets_tests.conftest import Home
 
+#: variables that a command is given as the test has them
+_OURS = ("CLICKSTREAM_", "AWS_", "SPARK_REMOTE", "DAGSTER_HOME")
+
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
@@ -67,8 +70,7 @@ def start(home: Home, *arguments: str, first: Callable[[], None] | None = None) 
     """
     log = home.path.parent / f"{time.monotonic_ns()}.log"
     log.touch()
-    # The server has the environment in which it was started.
-    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | home.variables
+    environment = {name: value for name, value in os.environ.items() if name.startswith(_OURS)} | home.variables
     process = _FORKS.Process(target=_main, args=(environment, str(log), arguments, first))
     begun = time.monotonic()
     process.start()
@@ -80,6 +82,8 @@ def _main(environment: dict[str, str], log: str, arguments: tuple[str, ...], fir
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    for name in [name for name in os.environ if name.startswith(_OURS)]:  # those in which the server was started
+        del os.environ[name]
     os.environ.update(environment)
     if first is not None:
         first()

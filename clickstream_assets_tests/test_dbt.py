@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -105,14 +106,25 @@ def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_
     assert {result["status"] for result in results} == {"success", "pass"}
 
 
-def test_an_edited_model_is_parsed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
+def test_an_edited_project_is_parsed_anew_whatever_the_time_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "project"
     shutil.copytree(dbt.PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
     monkeypatch.setattr(dbt, "PROJECT", copy)
-    first = dbt.manifest().stat().st_mtime_ns
-    assert dbt.manifest().stat().st_mtime_ns == first
+    # What is set for another home must not get into the names of the relations.
+    monkeypatch.setenv("CLICKSTREAM_DBT_DUCKDB_PATH", "/tmp/other.duckdb")
+    monkeypatch.setenv("CLICKSTREAM_DBT_TARGET", "redshift")
+    (copy / "target" / "parsing-of-a-process-that-was-killed").mkdir(parents=True)
+    first = dbt.manifest()
+    names = {node.get("relation_name") for node in json.loads(first.read_text())["nodes"].values()}
+    assert '"warehouse"."ecommerce"."users"' in names
+    assert dbt.manifest() == first
     model = copy / "models" / "ecommerce" / "staging" / "events.sql"
-    os.utime(model, ns=(first + 10**9, first + 10**9))
-    assert dbt.manifest().stat().st_mtime_ns > first
+    times = model.stat()
+    model.write_text(model.read_text() + "\n-- edited\n")
+    os.utime(model, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = dbt.manifest()
+    assert second != first and "-- edited" in second.read_text()
+    assert first.exists(), "a process that has loaded the graph goes on with it"
+    assert os.environ["CLICKSTREAM_DBT_DUCKDB_PATH"] == "/tmp/other.duckdb"

@@ -44,7 +44,9 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
         what = f"dbt for {domain.name}"
         with platform.exclusive(domain.name, what), warehouse.locked(what):
             warehouse.set_run_window(domain.name, days)
-            yield from dbt.build(context, platform.settings, domain=domain.name, whole=not context.is_subset)
+            yield from dbt.build(
+                context, platform.settings, described=manifest, domain=domain.name, whole=not context.is_subset
+            )
             # A day is up to date when all its models are: some of them alone leave it pending.
             for model in () if context.is_subset else domain.row_models:
                 _record(platform, model, days, context.run.run_id)

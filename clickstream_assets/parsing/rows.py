@@ -35,6 +35,7 @@ class DayWriter:
         self.found = 0
         self.rules: Counter[str] = Counter()
         self._table = table
+        self._files = lake.files
         self._day = day
         self._run_id = run_id
         self._now = datetime.now(UTC)
@@ -47,16 +48,20 @@ class DayWriter:
         mine = pc.field("source_file").isin(list(gone))
         for file in current.files:
             if file.day == self._day:
-                kept = pq.read_table(file.uri, filters=mine, partitioning=None)
+                kept = self._read(file.uri, mine)
                 self.found += kept.num_rows
                 self._rows.append(kept.cast(self._schema))
         of_asset = mine & (pc.field("asset") == self._table.name)
         for file in rejected.files:
             if file.day == self._day:
-                kept = pq.read_table(file.uri, filters=of_asset, partitioning=None)
+                kept = self._read(file.uri, of_asset)
                 self.found += kept.num_rows
                 self.rules.update(kept["rule"].to_pylist())
                 self._rejects.append(kept.cast(QUARANTINE.arrow))
+
+    def _read(self, uri: str, wanted: pc.Expression) -> pa.Table:
+        with self._files.open_random(self._files.relative(uri)) as source:
+            return pq.read_table(source, filters=wanted, partitioning=None)
 
     def reject_file(self, path: str, problem: str) -> None:
         """A file that cannot be read counts as one record."""

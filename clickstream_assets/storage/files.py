@@ -10,6 +10,7 @@ import contextlib
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,9 @@ from clickstream_assets.storage.s3 import S3
 
 #: a part of a path that some writer has not finished; looked for behind the prefix, 100,000 times in 0.05 s
 _HIDDEN = re.compile(r"/[._]")
+
+#: bytes of an object that are asked for at once when it is read from its beginning
+_READ_AHEAD = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -99,17 +103,15 @@ class Files:
         infos = self._fs.get_file_info(selector)
         return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
-    @contextlib.contextmanager
-    def open(self, path: str) -> Iterator[BinaryIO]:
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A file's bytes as they are, to read."""
-        with self._fs.open_input_stream(_inside(path), compression=None) as stream:
-            yield stream
+        stream: AbstractContextManager[BinaryIO] = self._fs.open_input_stream(_inside(path), compression=None)
+        return stream
 
-    @contextlib.contextmanager
-    def open_random(self, path: str) -> Iterator[pa.NativeFile]:
+    def open_random(self, path: str) -> AbstractContextManager[pa.NativeFile]:
         """A file to read in any order, e.g. a Parquet footer."""
-        with self._fs.open_input_file(_inside(path)) as source:
-            yield source
+        source: AbstractContextManager[pa.NativeFile] = self._fs.open_input_file(_inside(path))
+        return source
 
     def create(self, path: str) -> pa.NativeFile:
         """A new file to write; its folders are made. The caller closes it."""
@@ -147,8 +149,8 @@ class Files:
 class S3Files(Files):
     """The objects below ``s3://bucket/prefix``, at the endpoint and with the credentials of the ``AWS_*`` variables.
 
-    Arrow reads and writes them: its requests are tried again when they are throttled, large files go up in parts. An
-    object is there whole or not at all. boto3 lists them, since Arrow does not tell the ETag.
+    Arrow reads and writes them: its requests are tried again when they are throttled, large files go up in parts, and
+    an object is there when its stream is closed. boto3 lists them, since Arrow does not tell the ETag.
     """
 
     def __init__(self, root: str):
@@ -169,6 +171,35 @@ class S3Files(Files):
         """Properties with which pyiceberg finds them."""
         return S3.find().iceberg
 
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file's bytes as they are, to read.
+
+        Raises:
+            ClickstreamError: it is not there, or not to be had.
+        """
+        with self._told(path):
+            # Python's gzip asks for 8 kB at a time, each of which would be a request.
+            stream: AbstractContextManager[BinaryIO] = self._fs.open_input_stream(
+                _inside(path), compression=None, buffer_size=_READ_AHEAD
+            )
+            return stream
+
+    def open_random(self, path: str) -> AbstractContextManager[pa.NativeFile]:
+        """A file to read in any order, e.g. a Parquet footer.
+
+        Raises:
+            ClickstreamError: it is not there, or not to be had.
+        """
+        with self._told(path):
+            return super().open_random(path)
+
+    @contextlib.contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise ClickstreamError(f"{self.root}/{path} cannot be read: {error} Run again when it can.") from error
+
     def folders(self, prefix: str) -> list[str]:
         """Names that keys have between the prefix and the next ``/``, sorted."""
         below = f"{self._start}{_inside(prefix)}/"
@@ -182,7 +213,9 @@ class S3Files(Files):
                 key = entry["Key"][len(self._start) :]
                 if not key.endswith("/"):  # what consoles make to show an empty folder
                     modified_ns = int(entry["LastModified"].timestamp() * 1000) * 1_000_000
-                    yield FileInfo(key, entry["Size"], modified_ns, entry["ETag"].strip('"'))
+                    # The ETag is the content's hash: that of a content that comes back is not new.
+                    etag = f"{entry['ETag'].strip(chr(34))}-{modified_ns:x}"
+                    yield FileInfo(key, entry["Size"], modified_ns, etag)
 
     def _pages(self, **arguments: str) -> Iterator[Any]:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -12,13 +12,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clickstream_assets.errors import ClickstreamError
+from clickstream_assets.settings import aws_region
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow.fs as pafs
 
 #: how often a request is made before it is given up; the waits between double, up to 20 s
-ATTEMPTS = 10
+ATTEMPTS = 6
+
+#: seconds to wait for a connection: the sensor has a minute for its look
+CONNECT_SECONDS = 5
 
 _IMPORTING = threading.Lock()
 
@@ -61,8 +65,8 @@ class S3:
     @property
     def _host(self) -> str | None:
         """Host and port, or None for Amazon's own, which every client knows by the region."""
-        host = self.endpoint.partition("://")[2]
-        return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
+        host = self.endpoint.partition("://")[2].rstrip("/")
+        return None if host in ("s3.amazonaws.com", f"s3.{self.region}.amazonaws.com") else host
 
     def arrow(self) -> pafs.S3FileSystem:
         """Arrow's file system. It refreshes credentials that expire by itself, so it is not told any."""
@@ -72,6 +76,7 @@ class S3:
             region=self.region,
             scheme=self._scheme,
             endpoint_override=self._host,
+            connect_timeout=CONNECT_SECONDS,
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         )
 
@@ -82,7 +87,7 @@ class S3:
 
     @property
     def engine(self) -> dict[str, str]:
-        """Variables that Sail reads when it starts."""
+        """Variables that Sail reads."""
         variables = {"AWS_REGION": self.region, "AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
         variables |= {"AWS_SESSION_TOKEN": self.token} if self.token else {}
         variables |= {"AWS_ENDPOINT": self.endpoint} if self._host else {}
@@ -115,16 +120,26 @@ class S3:
 
 
 def client() -> Any:
-    """boto3's client; requests that are throttled or fail on the way are tried again."""
-    from botocore.config import Config
+    """boto3's client; requests that are throttled or fail on the way are tried again.
 
-    return _session().client("s3", config=Config(retries={"mode": "standard", "max_attempts": ATTEMPTS}))
+    Raises:
+        ClickstreamError: profile, region or endpoint cannot be used.
+    """
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    retries = {"mode": "standard", "max_attempts": ATTEMPTS}
+    try:
+        return _session().client("s3", config=Config(retries=retries, connect_timeout=CONNECT_SECONDS))
+    except (BotoCoreError, ValueError) as error:
+        raise ClickstreamError(f"S3 cannot be used: {error}") from error
 
 
 def _session() -> Any:
     import boto3
 
-    return boto3.Session()  # not the default one, which keeps the credentials that it found first
+    # Not the default session, which keeps the credentials that it found first.
+    return boto3.Session(region_name=aws_region())
 
 
 @cache

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from clickstream_assets.schemas import QUARANTINE, Table
-from clickstream_assets.settings import export
+from clickstream_assets.settings import export, exported
 from clickstream_assets.storage.lake import Lake, Snapshot
 from clickstream_assets.storage.s3 import S3
 from clickstream_assets.storage.staged import Account, Staged, StagedFile, count_by_day
@@ -40,11 +40,14 @@ def session(remote: str | None = None, *, on_s3: bool = False) -> SparkSession:
 
     if remote is None:
         # A proxy for the internet is none for a server in this process; gRPC would ask it all the same.
-        export({"RUST_LOG": "error", "no_grpc_proxy": "127.0.0.1"} | (S3.find().engine if on_s3 else {}))
+        export({"RUST_LOG": "error", "no_grpc_proxy": "127.0.0.1"})
         from pysail.spark import SparkConnectServer
 
         server = SparkConnectServer(ip="127.0.0.1", port=0)
-        server.start(background=True)
+        # For the moment of the start only: credentials that boto3 found would be taken for the user's afterwards, and
+        # never be renewed.
+        with exported(S3.find().engine if on_s3 else {}):
+            server.start(background=True)
         remote = f"sc://127.0.0.1:{server.listening_address[1]}"
         atexit.register(server.stop)
     spark = SparkSession.builder.remote(remote).getOrCreate()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -116,6 +117,18 @@ def test_an_overwritten_file_is_requested_under_another_key(landing, tick) -> No
     second = tick(first.cursor)
     assert _asked(second) == [MONDAY]
     assert _keys(second) != _keys(first)
+
+
+def test_a_content_that_comes_back_is_asked_for_under_a_key_of_its_own(landing, tick) -> None:
+    """Dagster starts a run key once, and S3 knows a content by its hash."""
+    cursor, keys = None, []
+    for records in ((RECORD,), (RECORD, RECORD), (RECORD,)):
+        time.sleep(0.01)
+        landing.land(MONDAY, "a.csv", *records)
+        result = tick(cursor)
+        keys += _keys(result)
+        cursor = result.cursor
+    assert len(set(keys)) == 3
 
 
 def test_a_tick_repeated_with_the_stored_cursor_asks_for_the_same_keys(landing, tick) -> None:

@@ -10,6 +10,7 @@ import pytest
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.storage import files
 from clickstream_assets.storage.files import Files
+from clickstream_assets.storage.s3 import S3
 
 
 @pytest.fixture(params=["folder", "bucket", "prefix in a bucket"])
@@ -64,7 +65,7 @@ def test_more_files_than_a_page_of_s3_are_all_listed(bucket: str) -> None:
     assert [info.path for info in root.files("many")] == [f"many/{number:04}" for number in range(1100)]
 
 
-def test_the_etag_changes_with_the_content_and_with_nothing_else(root: Files) -> None:
+def test_the_etag_changes_when_the_content_is_written_and_with_nothing_else(root: Files) -> None:
     def etags() -> dict[str, str]:
         return {info.path: info.etag for info in root.files("a")}
 
@@ -119,3 +120,22 @@ def test_wrong_credentials_are_one_sentence(bucket: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x" * 32)
     with pytest.raises(ClickstreamError, match=r"cannot be listed: .*SignatureDoesNotMatch"):
         files.at(f"s3://{bucket}").files("a")
+
+
+def test_what_cannot_be_read_is_one_sentence(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = files.at(f"s3://{bucket}")
+    for use in (root.open, root.open_random):
+        with pytest.raises(ClickstreamError, match=rf"s3://{bucket}/gone\.csv cannot be read: .*Run again"):
+            use("gone.csv")
+    monkeypatch.setenv("AWS_PROFILE", "nobodys")
+    with pytest.raises(ClickstreamError, match=r"S3 cannot be used: .*nobodys"):
+        files.at(f"s3://{bucket}").files("a")
+
+
+def test_the_region_is_that_of_either_variable(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert S3.find().region == "eu-west-3"
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+    assert S3.find().region == "eu-west-2"
