@@ -120,10 +120,10 @@ def test_an_overwritten_file_is_requested_under_another_key(landing, tick) -> No
 
 
 def test_a_content_that_comes_back_is_asked_for_under_a_key_of_its_own(landing, tick) -> None:
-    """Dagster starts a run key once, and S3 knows a content by its hash."""
+    """Dagster starts a run key once, and S3 knows a content by its hash, and its time to the second."""
     cursor, keys = None, []
     for records in ((RECORD,), (RECORD, RECORD), (RECORD,)):
-        time.sleep(0.01)
+        time.sleep(1.1)
         landing.land(MONDAY, "a.csv", *records)
         result = tick(cursor)
         keys += _keys(result)
