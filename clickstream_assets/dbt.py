@@ -10,6 +10,7 @@ again (3 s) and each run would look whether it has to (0.4 s).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -29,7 +30,7 @@ from filelock import FileLock
 from clickstream_assets import policies
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.settings import Settings, export, exported
-from clickstream_assets.storage.s3 import S3, import_httpfs, is_s3
+from clickstream_assets.storage.s3 import S3, import_httpfs
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -73,22 +74,26 @@ def manifest() -> Path:
     """
     target = PROJECT / "target"
     target.mkdir(exist_ok=True)
-    while True:
-        state = _fingerprint()
-        folder = target / state
-        if (folder / "manifest.json").exists():
-            return folder / "manifest.json"
-        # Two first loads at once would both parse.
-        with FileLock(target / "parse.lock"), tempfile.TemporaryDirectory(prefix="parsing-", dir=target) as temporary:
-            # The names of the relations are those of every home: the database is called as its file is.
-            with exported({"CLICKSTREAM_DBT_DUCKDB_PATH": "warehouse.duckdb"}):
-                result = _invoke(["parse", "--quiet", "--target", "duckdb"], target=Path(temporary))
-            if not result.success:
-                raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
-            # Whole or not at all; and not what was edited meanwhile.
-            if _fingerprint() == state and not folder.exists():
-                os.rename(temporary, folder)
-                _forget_old(target)
+    path = target / _fingerprint() / "manifest.json"
+    # Two first loads at once would both parse.
+    with contextlib.nullcontext() if path.exists() else FileLock(target / "parse.lock"):
+        while not path.exists():
+            with tempfile.TemporaryDirectory(prefix="parsing-", dir=target) as temporary:
+                _parse_into(Path(temporary))
+                # Whole or not at all; and not what was edited meanwhile.
+                if path.parent.name == _fingerprint():
+                    os.rename(temporary, path.parent)
+                    _forget_old(target)
+            path = target / _fingerprint() / "manifest.json"
+    return path
+
+
+def _parse_into(folder: Path) -> None:
+    # The names of the relations are those of every home: the database is called as its file is.
+    with exported({"CLICKSTREAM_DBT_DUCKDB_PATH": "warehouse.duckdb"}):
+        result = _invoke(["parse", "--quiet", "--target", "duckdb"], target=folder)
+    if not result.success:
+        raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
 
 
 def _fingerprint() -> str:
@@ -134,7 +139,7 @@ def build(
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
     from dbt_common.events.functions import msg_to_dict
 
-    on_s3 = is_s3(settings.lake_uri)
+    on_s3 = settings.lake_on_s3
     export(settings.dbt_environment() | (S3.find().dbt if on_s3 else {}))
     if on_s3:
         import_httpfs()

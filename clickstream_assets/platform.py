@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from clickstream_assets.settings import Settings
 from clickstream_assets.storage.locks import process_lock
-from clickstream_assets.storage.s3 import is_s3
 from clickstream_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -49,14 +48,14 @@ class Platform:
     def warehouse(self) -> Warehouse:
         """Views, the ledger, and what dbt builds."""
         settings = self.settings
-        return Warehouse(settings.warehouse_path, lock_timeout=settings.lock_timeout, on_s3=is_s3(settings.lake_uri))
+        return Warehouse(settings.warehouse_path, lock_timeout=settings.lock_timeout, on_s3=settings.lake_on_s3)
 
     @property
     def spark(self) -> SparkSession:
         """The engine of the transforms; starting it takes half a second."""
         from clickstream_assets.storage.spark import session
 
-        return session(self.settings.spark_remote, on_s3=is_s3(self.settings.lake_uri))
+        return session(self.settings.spark_remote, on_s3=self.settings.lake_on_s3)
 
     @contextlib.contextmanager
     def exclusive(self, domain: str, what: str, *, timeout: float | None = None) -> Iterator[None]:

@@ -84,6 +84,11 @@ class Settings:
             ),
         )
 
+    @property
+    def lake_on_s3(self) -> bool:
+        """Whether those who read the lake have to be told of S3."""
+        return self.lake_uri.startswith("s3://")
+
     @cached_property
     def warehouse_path(self) -> Path:
         """The DuckDB file."""

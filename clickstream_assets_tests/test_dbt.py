@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from clickstream_assets import dbt
 from clickstream_assets.definitions import defs
 from clickstream_assets.run import RunFailed
+from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home
 
 
@@ -104,6 +106,27 @@ def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_
     assert not list(home.path.rglob("partial_parse.msgpack"))
     results = json.loads((home.settings.dbt_state / "run_results.json").read_text())["results"]
     assert {result["status"] for result in results} == {"success", "pass"}
+
+
+def _load(project: Path, parses: Path) -> None:
+    parse = dbt._parse_into
+
+    def counted(folder: Path) -> None:
+        (parses / str(os.getpid())).touch()
+        parse(folder)
+
+    dbt.PROJECT, dbt._parse_into = project, counted
+    dbt.manifest()
+
+
+def test_of_two_that_load_a_new_project_at_once_one_parses_it(home: Home, tmp_path: Path) -> None:
+    copy, parses = tmp_path / "project", tmp_path / "parses"
+    shutil.copytree(dbt.PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    parses.mkdir()
+    for command in [forked.start(home, first=partial(_load, copy, parses)) for _ in range(2)]:
+        command.succeed()
+    assert len(list(parses.iterdir())) == 1
+    assert [path.name for path in (copy / "target").glob("parsing-*")] == []
 
 
 def test_an_edited_project_is_parsed_anew_whatever_the_time_of_its_files(

@@ -160,7 +160,11 @@ class S3Files(Files):
 
     @cached_property
     def _fs(self) -> pafs.FileSystem:
-        return pafs.SubTreeFileSystem(self.root.removeprefix("s3://"), S3.find().arrow())
+        return pafs.SubTreeFileSystem(self.root.removeprefix("s3://"), self._s3.arrow())
+
+    @cached_property
+    def _s3(self) -> S3:
+        return S3.find()
 
     @cached_property
     def _client(self) -> Any:
@@ -169,7 +173,7 @@ class S3Files(Files):
     @property
     def iceberg(self) -> dict[str, str]:
         """Properties with which pyiceberg finds them."""
-        return S3.find().iceberg
+        return self._s3.iceberg
 
     def open(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A file's bytes as they are, to read.
