@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Some tests wait for other processes: one more than the two cores of CI.
+WORKERS ?= 3
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo test soak bench dev lint format docs clean
@@ -14,7 +16,7 @@ demo: $(VENV)/.installed ## Two weeks of sample data from landing to answers, in
 	$(BIN)/clickstream demo $(DEMO)
 
 test: $(VENV)/.installed-test ## The whole test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 soak: $(VENV)/.installed-test ## The kill test with 200 kills; long
 	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200

@@ -25,5 +25,6 @@ def defs() -> dg.Definitions:
         assets = dg.Definitions(assets=dg.load_assets_from_modules(modules, include_specs=True))
         return dg.Definitions.merge(assets, *(m.definitions() for m in modules if hasattr(m, "definitions")))
     finally:
+        gc.freeze()  # and 0.1 of 3.7 s of each run
         if collecting:
             gc.enable()

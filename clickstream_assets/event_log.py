@@ -1,22 +1,28 @@
 """Dagster's event log in SQLite, made to keep up with runs of many assets and days.
 
-Dagster's own SQLite storage opens, commits and closes two files for each event. Two things are different here:
+Dagster's own SQLite storage opens, commits and closes two files for each event. Three things are different here:
 
 * the files in use stay open, and a commit does not wait for the disk: 7 ms less per event. SQLite's write-ahead log
   keeps the files whole whatever happens; a power failure may cost the last moments of the log.
+* the files of further runs are copies of an empty one. Alembic reads its scripts to make a file, and again to see that
+  it is made: 60 ms, three times in a day's run.
 * the events of a range of partitions, which Dagster sends in batches, are written as one. A range of 60 days of 22
   assets took 25 s for its 2,700 events, and takes 1.6 s with this.
 
-PostgreSQL, which production uses, does both by itself. ``dagster.yaml`` names the class. It is the one place that
+PostgreSQL, which production uses, needs none of it. ``dagster.yaml`` names the class. It is the one place that
 builds on Dagster's inner workings: a storage has no public base.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as db
@@ -31,6 +37,9 @@ from clickstream_assets.settings import dagster_home_of_process
 
 #: files kept open: the index, the run at work, and those that a web page looks at
 _OPEN = 4
+
+#: what a run's file is before its first event, once a process has made one
+_EMPTY: list[bytes] = []
 
 #: seconds to wait for another process that writes
 _BUSY_SECONDS = 20
@@ -139,13 +148,43 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
             connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
         )
         if shard not in self._initialized_dbs:
-            self._initdb(engine)
+            path = Path(self.path_for_shard(shard))
+            if not path.exists():
+                _write(path, self._empty_file())
+            if not _is_made(engine):
+                self._initdb(engine)
             self._initialized_dbs.add(shard)
         connection = engine.connect()
         connection.exec_driver_sql("pragma synchronous = normal")
         connection.exec_driver_sql("pragma wal_autocheckpoint = 100")  # 400 kB; a file that stays open is never cut
         connection.rollback()  # the pragmas have begun a transaction
         return connection
+
+    def _empty_file(self) -> bytes:
+        """A file with Dagster's tables and no events."""
+        if not _EMPTY:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "empty.db")
+                self._initdb(db.create_engine(f"sqlite:///{path}", poolclass=db.NullPool))
+                _EMPTY.append(path.read_bytes())
+        return _EMPTY[0]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Make a file, whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
+        new = Path(folder, path.name)
+        new.write_bytes(content)
+        with contextlib.suppress(OSError):  # another process was first, or the file system has no links
+            os.link(new, path)
+
+
+def _is_made(engine: db.Engine) -> bool:
+    """Whether a file has its tables: the revision is written last."""
+    with engine.connect() as connection:
+        if not db.inspect(connection).has_table("alembic_version"):
+            return False
+        return connection.execute(db.text("select 1 from alembic_version")).first() is not None
 
 
 def _close(connections: OrderedDict[str, db.Connection]) -> None:

@@ -1,4 +1,4 @@
-"""The command line in processes of their own, forked from one that has imported what a run imports.
+"""The command line in processes of their own, forked from one that has loaded what a run loads.
 
 A cold ``clickstream run`` spends half of its ten seconds importing, and the suite starts fifty of them. What is tested
 here is what a process does to files and locks, not how it starts; that is in ``test_cli`` and ``test_installed``.
@@ -19,24 +19,9 @@ from clickstream_assets_tests.conftest import Home
 #: variables that a command is given as the test has them
 _OURS = ("CLICKSTREAM_", "AWS_", "SPARK_REMOTE", "DAGSTER_HOME")
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        *(
-            "clickstream_assets.run",
-            "clickstream_assets.definitions",
-            "clickstream_assets.defs.dbt",
-            "clickstream_assets.dbt",
-        ),
-        *("clickstream_assets.parsing.landing", "clickstream_assets.parsing.arrow_csv"),
-        *("clickstream_assets.storage.io_managers", "clickstream_assets.transforms.ecommerce"),
-        *("alembic.config", "dagster._core.storage.event_log.sqlite.sqlite_event_log", "sqlalchemy.dialects.sqlite"),
-        *("dagster_dbt.core.dbt_cli_event", "dbt.cli.main", "dbt.task.build"),
-        *("dbt.adapters.duckdb", "dbt.adapters.duckdb.environments.local", "duckdb"),
-        *("pyarrow.dataset", "pyarrow.parquet", "pyiceberg.catalog.sql", "pyiceberg.io.pyarrow"),
-        *("pysail.spark", "pyspark.sql.connect.functions", "pyspark.sql.connect.session"),
-    ]
-)
+#: makes processes that have loaded what a run loads
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["clickstream_assets_tests.preloaded"])
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ def start(home: Home, *arguments: str, first: Callable[[], None] | None = None) 
     log = home.path.parent / f"{time.monotonic_ns()}.log"
     log.touch()
     environment = {name: value for name, value in os.environ.items() if name.startswith(_OURS)} | home.variables
-    process = _FORKS.Process(target=_main, args=(environment, str(log), arguments, first))
+    process = FORKS.Process(target=_main, args=(environment, str(log), arguments, first))
     begun = time.monotonic()
     process.start()
     return Command(process, log, begun)

@@ -169,7 +169,7 @@ print([m for m in ("pyspark", "pysail", "pyiceberg", "pandas", "pyarrow") if m i
 
 
 def test_loading_the_graph_takes_at_most_four_times_importing_dagster(home: Home) -> None:
-    """The best of three: the suite's other half runs on the same cores."""
+    """Once in three tries: the suite's other half runs on the same cores."""
 
     def seconds(program: str) -> float:
         timed = f"import time; t = time.process_time()\n{program}\nprint(time.process_time() - t)"
@@ -177,5 +177,5 @@ def test_loading_the_graph_takes_at_most_four_times_importing_dagster(home: Home
         return float(done.stdout)
 
     seconds(LOAD)  # now the manifest is there and bytecode is compiled
-    ratios = sorted(seconds(LOAD) / seconds("import dagster") for _ in range(3))
-    assert ratios[0] <= 4, ratios
+    ratios = (seconds(LOAD) / seconds("import dagster") for _ in range(3))
+    assert any(ratio <= 4 for ratio in ratios)

@@ -108,6 +108,19 @@ def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_
     assert {result["status"] for result in results} == {"success", "pass"}
 
 
+def test_a_model_that_changes_between_table_and_view_replaces_the_other(home: Home) -> None:
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
+    home.run("2024-03-01")
+    before = home.tables()
+    with home.platform.warehouse.connect("a test") as connection:
+        connection.execute("drop table ecommerce.users; create view ecommerce.users as select 1")
+        connection.execute("drop view ecommerce.sessions; create table ecommerce.sessions as select 1")
+    home.run("2024-03-01")
+    assert home.tables() == before
+    kinds = home.query("select table_name, table_type from information_schema.tables where table_schema = 'ecommerce'")
+    assert (dict(kinds)["users"], dict(kinds)["sessions"]) == ("BASE TABLE", "VIEW")
+
+
 def _load(project: Path, parses: Path) -> None:
     parse = dbt._parse_into
 

@@ -75,7 +75,11 @@ def test_the_demo_runs_again_with_no_network(make) -> None:
 
 
 def test_the_tests_run_again_with_no_network(make) -> None:
-    shown = make("test", "TESTS=clickstream_assets_tests/test_settings.py clickstream_assets_tests/test_reference.py")
+    shown = make(
+        "test",
+        "WORKERS=1",
+        "TESTS=clickstream_assets_tests/test_settings.py clickstream_assets_tests/test_reference.py",
+    )
     assert " passed" in shown
     assert "failed" not in shown
 

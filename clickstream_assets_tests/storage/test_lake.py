@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from clickstream_assets.storage import lake as lake_module
 from clickstream_assets.storage.lake import Lake, Snapshot, StagedWriter
 from clickstream_assets.storage.staged import Staged, StagedFile
 from clickstream_assets_tests.conftest import Home
+from clickstream_assets_tests.forked import FORKS
 
 TABLE = ECOMMERCE_CLEANED
 FIRST = date(2026, 3, 1)
@@ -426,9 +426,8 @@ def test_four_processes_that_publish_at_once_lose_nothing_and_double_nothing(lak
         lake.publish(stage(lake, {MONDAY - timedelta(days=9): "a"}, rejected=["old"]))
         expected[MONDAY - timedelta(days=9)], listed[MONDAY - timedelta(days=9)] = ["a"], ["old"]
     commits = 4
-    context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=publish_days, args=(lake.files.root, lake._catalog_uri, n, commits)) for n in range(4)
+        FORKS.Process(target=publish_days, args=(lake.files.root, lake._catalog_uri, n, commits)) for n in range(4)
     ]
     for worker in workers:
         worker.start()
