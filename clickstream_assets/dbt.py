@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent / "dbt_project"
 #: what a manifest is made with besides the project: another version of one of them makes another manifest
-PARSERS = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-duckdb")
+PARSERS = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-duckdb", "dbt-redshift")
 #: parsed projects that are kept: processes that loaded the graph before an edit go on with theirs
 _KEPT = 5
 
@@ -66,39 +66,44 @@ def translator() -> Translator:
     return Translator()
 
 
-def manifest() -> Path:
-    """The manifest of the project as it is now; parsed when there is none yet.
+def manifest(settings: Settings) -> Path:
+    """The manifest of the project as it is now, for the warehouse of the settings; parsed when there is none yet.
 
     Raises:
         dagster.Failure: dbt cannot parse the project.
     """
     target = PROJECT / "target"
     target.mkdir(exist_ok=True)
-    path = target / _fingerprint() / "manifest.json"
+    path = target / _fingerprint(settings) / "manifest.json"
     # Two first loads at once would both parse.
     with contextlib.nullcontext() if path.exists() else FileLock(target / "parse.lock"):
         while not path.exists():
             with tempfile.TemporaryDirectory(prefix="parsing-", dir=target) as temporary:
-                _parse_into(Path(temporary))
+                _parse_into(Path(temporary), settings)
                 # Whole or not at all; and not what was edited meanwhile.
-                if path.parent.name == _fingerprint():
+                if path.parent.name == _fingerprint(settings):
                     os.rename(temporary, path.parent)
                     _forget_old(target)
-            path = target / _fingerprint() / "manifest.json"
+            path = target / _fingerprint(settings) / "manifest.json"
     return path
 
 
-def _parse_into(folder: Path) -> None:
+def _parse_into(folder: Path, settings: Settings) -> None:
     # The names of the relations are those of every home: the database is called as its file is.
     with exported({"CLICKSTREAM_DBT_DUCKDB_PATH": "warehouse.duckdb"}):
-        result = _invoke(["parse", "--quiet", "--target", "duckdb"], target=folder)
+        result = _invoke(["parse", "--quiet", "--target", _adapter(settings)], target=folder)
     if not result.success:
         raise dg.Failure(f"dbt cannot parse {PROJECT}: {result.exception}")
 
 
-def _fingerprint() -> str:
-    """What a manifest is made from: the project's files, and the versions of dbt."""
-    digest = hashlib.sha256()
+def _adapter(settings: Settings) -> str:
+    """Which of dbt's adapters, and so of the targets in ``profiles.yml``."""
+    return "redshift" if settings.redshift else "duckdb"
+
+
+def _fingerprint(settings: Settings) -> str:
+    """What a manifest is made from: the project's files, the database that its names begin with, dbt's versions."""
+    digest = hashlib.sha256(settings.redshift.database.encode() if settings.redshift else b"")
     files = (path for folder in ("models", "macros", "tests") for path in (PROJECT / folder).rglob("*.*"))
     for path in sorted((*files, PROJECT / "dbt_project.yml", PROJECT / "profiles.yml")):
         digest.update(f"{path.relative_to(PROJECT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
@@ -139,15 +144,15 @@ def build(
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
     from dbt_common.events.functions import msg_to_dict
 
-    on_s3 = settings.lake_on_s3
-    export(settings.dbt_environment() | (S3.find().dbt if on_s3 else {}))
-    if on_s3:
+    through_s3 = settings.lake_on_s3 and not settings.redshift  # which has the rows in tables of its own
+    export(settings.dbt_environment() | (S3.find().dbt if through_s3 else {}))
+    if through_s3:
         import_httpfs()
     parsed = _parsed(described)
     (settings.dbt_state / "run_results.json").unlink(missing_ok=True)
     # Without --no-write-json dbt writes the whole manifest again, and a picture of its graph: 0.3 s.
     selection = _selection(context, domain, whole)
-    target = ["--target", "duckdb_s3" if on_s3 else "duckdb"]
+    target = ["--target", "duckdb_s3" if through_s3 else _adapter(settings)]
     arguments = ["build", *target, "--no-write-json", "--exclude-resource-type", "unit_test", "--select", *selection]
     events: queue.Queue[Any] = queue.Queue()
     results: list[dbtRunnerResult] = []

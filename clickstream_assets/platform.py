@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from clickstream_assets.settings import Settings
 from clickstream_assets.storage.locks import process_lock
-from clickstream_assets.storage.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from clickstream_assets.storage.files import Files
     from clickstream_assets.storage.lake import Lake
+    from clickstream_assets.storage.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,19 @@ class Platform:
         from clickstream_assets.storage.lake import Lake
 
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return Lake(files.at(self.settings.lake_uri), f"sqlite:///{self.settings.catalog_path}")
+        return Lake(files.at(self.settings.lake_uri), self.settings.catalog)
 
     @cached_property
     def warehouse(self) -> Warehouse:
         """Views, the ledger, and what dbt builds."""
         settings = self.settings
-        return Warehouse(settings.warehouse_path, lock_timeout=settings.lock_timeout, on_s3=settings.lake_on_s3)
+        if settings.redshift is not None:
+            from clickstream_assets.storage.redshift_warehouse import RedshiftWarehouse
+
+            return RedshiftWarehouse(settings.redshift, self.lake.files)
+        from clickstream_assets.storage.duckdb_warehouse import DuckDBWarehouse
+
+        return DuckDBWarehouse(settings.warehouse_path, lock_timeout=settings.lock_timeout, on_s3=settings.lake_on_s3)
 
     @property
     def spark(self) -> SparkSession:

@@ -61,9 +61,17 @@ def _settings() -> Iterable[tuple[str, str]]:
     source = Path(settings.__file__).read_text()
     defaults = settings.Settings.from_environment({})
     values = {
-        "CLICKSTREAM_ENVIRONMENT": defaults.environment,
-        "CLICKSTREAM_CATALOG": "sql",
-        "CLICKSTREAM_WAREHOUSE": "duckdb",
+        "CLICKSTREAM_ENVIRONMENT": f"{defaults.environment} (or aws: landing and lake must be given then)",
+        "CLICKSTREAM_CATALOG": "sql (or glue, rest; with aws: glue)",
+        "CLICKSTREAM_CATALOG_URI": "unset: the address of a rest catalog",
+        "CLICKSTREAM_WAREHOUSE": "duckdb (or redshift; with aws: redshift)",
+        "REDSHIFT_HOST": "unset: the cluster or workgroup",
+        "REDSHIFT_PORT": "5439",
+        "REDSHIFT_DATABASE": "unset",
+        "REDSHIFT_USER": "unset: who loads, and runs dbt",
+        "REDSHIFT_PASSWORD": "unset",
+        "REDSHIFT_COPY_ROLE_ARN": "unset: the role by which COPY reads the lake",
+        "REDSHIFT_SSL": "true",
         "CLICKSTREAM_HOME": ".clickstream",
         "CLICKSTREAM_LANDING_URI": "the folder `landing` in the home folder; or `s3://bucket/prefix`",
         "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder; or `s3://bucket/prefix`",
@@ -78,7 +86,7 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_MAX_RECORD_BYTES": f"{defaults.limits.record_bytes:,}",
         "CLICKSTREAM_MAX_COLUMNS": f"{defaults.limits.columns:,}",
     }
-    read = set(re.findall(r'"(CLICKSTREAM_(?!DBT_)[A-Z_]+|SPARK_REMOTE)"', source))
+    read = set(re.findall(r'"(CLICKSTREAM_(?!DBT_)[A-Z_]+|REDSHIFT_[A-Z_]+|SPARK_REMOTE)"', source))
     if read != set(values):
         raise AssertionError(f"settings and their descriptions differ: {sorted(read ^ set(values))}")
     return values.items()

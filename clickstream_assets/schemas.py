@@ -50,6 +50,9 @@ class Table:
     warehouse: str | None = None
     #: the name under which the warehouse shows the lake's files without loading them
     external: str | None = None
+    #: on Redshift: the column whose equal values are kept together, and those by which rows are sorted
+    dist: str | None = None
+    sort: tuple[str, ...] = ()
 
     @property
     def key(self) -> list[str]:
@@ -152,6 +155,9 @@ ECOMMERCE_CLEANED = Table(
     lake="ecommerce_cleaned.events_cleaned",
     warehouse="ecommerce.events_cleaned",
     partition=("ingestion_date",),
+    # Sessions, segments, funnel and journeys group by user; a load replaces a day, and dbt reads whole days.
+    dist="user_id",
+    sort=("ingestion_date", "event_timestamp"),
     description="One row per valid e-commerce event, typed.",
     columns=(
         Column("event_id", TEXT, "First 32 hex digits of SHA-256 over the file's content hash and the record number."),
@@ -176,6 +182,8 @@ QUARANTINE = Table(
     lake="ops.quarantine",
     warehouse="ops.quarantine",
     partition=("asset", "partition_date"),
+    # Small, and never joined: Redshift may place it as it likes. Replaced and looked at by day.
+    sort=("partition_date", "asset"),
     description="One row per rejected record, with the rule that it broke; replaced together with its partition.",
     columns=(
         Column("asset", TEXT, "The table that did not take the record."),

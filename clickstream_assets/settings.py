@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,29 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Catalog:
+    """Which Iceberg catalog knows the lake's tables: ``sql``, ``glue``, which boto3 finds, or ``rest`` at ``uri``."""
+
+    kind: str
+    uri: str | None
+    #: held by the processes of this home while one of them makes something in the catalog
+    lock: Path
+
+
+@dataclass(frozen=True)
+class Redshift:
+    """Where a Redshift database is, who opens it, and the role by which COPY reads the lake."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    ssl: bool
+    copy_role_arn: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a run needs to know about its surroundings; immutable, made once per process."""
 
@@ -42,6 +65,8 @@ class Settings:
     home: Path
     landing_uri: str
     lake_uri: str
+    catalog: Catalog
+    redshift: Redshift | None
     start_date: date
     spark_remote: str | None
     rejected_share: float
@@ -58,16 +83,18 @@ class Settings:
             SettingsError: the first variable that is missing or unusable, and what to set it to.
         """
         env = os.environ if environ is None else environ
-        environment = _choice(env, "CLICKSTREAM_ENVIRONMENT", ("local",))
-        _choice(env, "CLICKSTREAM_CATALOG", ("sql",))
-        _choice(env, "CLICKSTREAM_WAREHOUSE", ("duckdb",))
+        environment = _choice(env, "CLICKSTREAM_ENVIRONMENT", ("local", "aws"))
+        on_aws = environment == "aws"
         home = _home(env)
+        lake_uri = _root(env, "CLICKSTREAM_LAKE_URI", None if on_aws else home / "lake")
         defaults = Limits()
         return cls(
             environment=environment,
             home=home,
-            landing_uri=_root(env, "CLICKSTREAM_LANDING_URI", home / "landing"),
-            lake_uri=_root(env, "CLICKSTREAM_LAKE_URI", home / "lake"),
+            landing_uri=_root(env, "CLICKSTREAM_LANDING_URI", None if on_aws else home / "landing"),
+            lake_uri=lake_uri,
+            catalog=_catalog(env, home, on_aws=on_aws),
+            redshift=_redshift(env, lake_uri, on_aws=on_aws),
             start_date=_date(env, "CLICKSTREAM_START_DATE", "2024-01-01"),
             spark_remote=_spark_remote(env),
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
@@ -93,11 +120,6 @@ class Settings:
     def warehouse_path(self) -> Path:
         """The DuckDB file."""
         return self.home / "warehouse.duckdb"
-
-    @cached_property
-    def catalog_path(self) -> Path:
-        """The SQLite file of the Iceberg catalog."""
-        return self.home / "catalog.db"
 
     @cached_property
     def dagster_home(self) -> Path:
@@ -148,6 +170,44 @@ def aws_region() -> str | None:
     return os.environ.get("AWS_REGION") or None
 
 
+def _catalog(env: Mapping[str, str], home: Path, *, on_aws: bool) -> Catalog:
+    kinds = ("glue", "rest", "sql") if on_aws else ("sql", "glue", "rest")
+    kind = _choice(env, "CLICKSTREAM_CATALOG", kinds)
+    path = home / "catalog.db"
+    uri = f"sqlite:///{path}" if kind == "sql" else None
+    if kind == "rest":
+        uri = _needed(env, "CLICKSTREAM_CATALOG_URI", "with CLICKSTREAM_CATALOG=rest give the address of the catalog")
+        if not re.fullmatch(r"https?://\S+", uri):
+            raise SettingsError(f"CLICKSTREAM_CATALOG_URI is {uri!r}: give an http or https address.")
+    return Catalog(kind, uri, path.with_suffix(".db.lock"))
+
+
+def _redshift(env: Mapping[str, str], lake_uri: str, *, on_aws: bool) -> Redshift | None:
+    if _choice(env, "CLICKSTREAM_WAREHOUSE", ("redshift", "duckdb") if on_aws else ("duckdb", "redshift")) == "duckdb":
+        return None
+    if not lake_uri.startswith("s3://"):
+        raise SettingsError(f"CLICKSTREAM_LAKE_URI is {lake_uri!r}: Redshift loads from s3://bucket/prefix only.")
+    role = _needed(env, "REDSHIFT_COPY_ROLE_ARN", "give the role by which COPY reads the lake")
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", role):
+        raise SettingsError(f"REDSHIFT_COPY_ROLE_ARN is {role!r}: write it as arn:aws:iam::123456789012:role/name.")
+    return Redshift(
+        host=_needed(env, "REDSHIFT_HOST", "give the host name of the cluster or workgroup"),
+        port=int(_number(env, "REDSHIFT_PORT", 5439, least=1, most=65535)),
+        database=_needed(env, "REDSHIFT_DATABASE", "give the database"),
+        user=_needed(env, "REDSHIFT_USER", "give the user that loads"),
+        password=_needed(env, "REDSHIFT_PASSWORD", "give the user's password"),
+        ssl=_choice(env, "REDSHIFT_SSL", ("true", "false")) == "true",
+        copy_role_arn=role,
+    )
+
+
+def _needed(env: Mapping[str, str], name: str, what: str) -> str:
+    value = env.get(name)
+    if not value:
+        raise SettingsError(f"{name} is not set: {what}.")
+    return value
+
+
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
     value = env.get(name) or allowed[0]
     if value not in allowed:
@@ -168,9 +228,11 @@ def _home(env: Mapping[str, str]) -> Path:
     return home
 
 
-def _root(env: Mapping[str, str], name: str, default: Path) -> str:
+def _root(env: Mapping[str, str], name: str, default: Path | None) -> str:
     value = env.get(name)
     if not value:
+        if default is None:
+            raise SettingsError(f"{name} is not set: with CLICKSTREAM_ENVIRONMENT=aws give s3://bucket/prefix.")
         return str(default)
     if value.startswith("s3://"):
         parts = r"(/(?!\.{1,2}(/|$))[^/\s]+)*"

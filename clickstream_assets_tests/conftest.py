@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 from clickstream_assets import domains
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
-from clickstream_assets_tests import servers
+from clickstream_assets_tests import redshift, servers
+from clickstream_assets_tests.redshift import Twin
 from clickstream_assets_tests.servers import S3Server
 
 HEADER = "UserID,SessionID,Timestamp,EventType,ProductID,Amount,Outcome"
@@ -80,14 +81,13 @@ class Home:
 
     def table(self, name: str) -> list[tuple[Any, ...]]:
         """All rows of a relation without its lineage columns, in an order of their own."""
-        with self.platform.warehouse.reader("a test") as connection:
-            return _plain(connection.execute(f"select * from {name}"))
+        return _plain(*self.platform.warehouse.query(f"select * from {name}"))
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every table and view, as ``table`` gives it; seen at one moment."""
-        names = self.relations()
-        with self.platform.warehouse.reader("a test") as connection:
-            return {name: _plain(connection.execute(f"select * from {name}")) for name in names}
+        """Every table and view, as ``table`` gives it."""
+        warehouse = self.platform.warehouse
+        with warehouse.locked("a test"):  # seen at one moment, on DuckDB
+            return {name: _plain(*warehouse.query(f"select * from {name}")) for name in self.relations()}
 
     def ledger(self, asset: str, day: str) -> tuple[int, ...]:
         """rows_in, rows_out, rejected, duplicate, late, filtered of a partition."""
@@ -101,14 +101,20 @@ class Home:
         return [
             name
             for (name,) in self.query(
-                "select table_schema || '.' || table_name from information_schema.tables order by 1"
+                "select table_schema || '.' || table_name from information_schema.tables "
+                "where table_schema not in ('pg_catalog', 'information_schema') order by 1"
             )
         ]
 
 
-def _plain(result: Any) -> list[tuple[Any, ...]]:
-    keep = [index for index, column in enumerate(result.description) if column[0] not in LINEAGE]
-    return sorted((tuple(row[index] for index in keep) for row in result.fetchall()), key=repr)
+def _plain(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    keep = [index for index, name in enumerate(names) if name not in LINEAGE]
+    return sorted((tuple(_in_utc(row[index]) for index in keep) for row in rows), key=repr)
+
+
+def _in_utc(value: Any) -> Any:
+    """Each driver has its own idea of UTC."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
 
 
 @pytest.fixture
@@ -146,6 +152,33 @@ def bucket(on_s3: S3Server) -> str:
     name = f"b{uuid.uuid4().hex}"
     on_s3.client.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def aws_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server for the services of AWS that are not S3."""
+    with servers.aws(tmp_path_factory.mktemp("aws")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def on_glue(aws_endpoint: str, on_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment in which every client finds the Glue catalog there, and S3 where it was."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", aws_endpoint)
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Twin]:
+    """A twin of Redshift that loads from the S3 server."""
+    with redshift.redshift(tmp_path_factory.mktemp("redshift"), s3) as twin:
+        yield twin
+
+
+@pytest.fixture
+def on_redshift(twin: Twin) -> Iterator[dict[str, str]]:
+    """The variables with which a home finds a database of its own on the twin."""
+    with twin.fresh_database() as name:
+        yield twin.environment | {"REDSHIFT_DATABASE": name}
 
 
 def use_home(path: Path, monkeypatch: pytest.MonkeyPatch, **further: str) -> Home:

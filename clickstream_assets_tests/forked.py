@@ -17,7 +17,7 @@ from pathlib import Path
 from clickstream_assets_tests.conftest import Home
 
 #: variables that a command is given as the test has them
-_OURS = ("CLICKSTREAM_", "AWS_", "SPARK_REMOTE", "DAGSTER_HOME")
+_OURS = ("CLICKSTREAM_", "AWS_", "REDSHIFT_", "SPARK_REMOTE", "DAGSTER_HOME")
 
 #: makes processes that have loaded what a run loads
 FORKS = multiprocessing.get_context("forkserver")

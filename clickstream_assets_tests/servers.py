@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,38 @@ def _wait_for_a_put(server: S3Server, log: Path) -> None:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def aws(folder: Path) -> Iterator[str]:
+    """Start MiniStack for what is not S3, the Glue catalog among it; its endpoint."""
+    (port,) = free_ports(1)
+    endpoint = f"http://127.0.0.1:{port}"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "SERVICES": "glue,sqs",
+        "STATE_DIR": str(folder),
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+    }
+    command = [str(Path(sys.executable).with_name("ministack"))]
+    with running(command, folder / "ministack.log", environment):
+        end = time.monotonic() + _START
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if time.monotonic() > end:
+                raise TimeoutError(f"MiniStack: {(folder / 'ministack.log').read_text()[-3000:]}")
+            time.sleep(0.1)
+        yield endpoint
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server process, killed at the end of the block: nobody wants what it has."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=log.parent)
     try:
         yield process
     finally:

@@ -16,6 +16,7 @@ import clickstream_assets
 from clickstream_assets import layers, schemas
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import DOMAINS
+from clickstream_assets.settings import Settings
 from clickstream_assets_tests.conftest import Home
 
 PACKAGE = Path(clickstream_assets.__file__).parent
@@ -78,7 +79,7 @@ def test_every_asset_says_its_grain(graph) -> None:
 def test_every_dbt_source_is_an_asset_of_the_graph(graph) -> None:
     from clickstream_assets import dbt
 
-    sources = json.loads(dbt.manifest().read_text())["sources"].values()
+    sources = json.loads(dbt.manifest(Settings.from_environment()).read_text())["sources"].values()
     assert sources
     for source in sources:
         assert dg.AssetKey([source["schema"], source["name"]]) in graph.get_all_asset_keys()

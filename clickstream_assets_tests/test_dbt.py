@@ -16,6 +16,7 @@ import pytest
 from clickstream_assets import dbt
 from clickstream_assets.definitions import defs
 from clickstream_assets.run import RunFailed
+from clickstream_assets.settings import Settings
 from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home
 
@@ -100,9 +101,9 @@ def test_the_warehouse_is_free_when_dbt_has_ended(home: Home) -> None:
 
 
 def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_run(home: Home) -> None:
-    parsed = dbt.manifest().stat().st_mtime_ns
+    parsed = dbt.manifest(home.settings).stat().st_mtime_ns
     home.run("2024-03-01")
-    assert dbt.manifest().stat().st_mtime_ns == parsed
+    assert dbt.manifest(home.settings).stat().st_mtime_ns == parsed
     assert not list(home.path.rglob("partial_parse.msgpack"))
     results = json.loads((home.settings.dbt_state / "run_results.json").read_text())["results"]
     assert {result["status"] for result in results} == {"success", "pass"}
@@ -124,12 +125,12 @@ def test_a_model_that_changes_between_table_and_view_replaces_the_other(home: Ho
 def _load(project: Path, parses: Path) -> None:
     parse = dbt._parse_into
 
-    def counted(folder: Path) -> None:
+    def counted(folder: Path, settings: Settings) -> None:
         (parses / str(os.getpid())).touch()
-        parse(folder)
+        parse(folder, settings)
 
     dbt.PROJECT, dbt._parse_into = project, counted
-    dbt.manifest()
+    dbt.manifest(Settings.from_environment())
 
 
 def test_of_two_that_load_a_new_project_at_once_one_parses_it(home: Home, tmp_path: Path) -> None:
@@ -152,15 +153,15 @@ def test_an_edited_project_is_parsed_anew_whatever_the_time_of_its_files(
     monkeypatch.setenv("CLICKSTREAM_DBT_DUCKDB_PATH", "/tmp/other.duckdb")
     monkeypatch.setenv("CLICKSTREAM_DBT_TARGET", "redshift")
     (copy / "target" / "parsing-of-a-process-that-was-killed").mkdir(parents=True)
-    first = dbt.manifest()
+    first = dbt.manifest(Settings.from_environment())
     names = {node.get("relation_name") for node in json.loads(first.read_text())["nodes"].values()}
     assert '"warehouse"."ecommerce"."users"' in names
-    assert dbt.manifest() == first
+    assert dbt.manifest(Settings.from_environment()) == first
     model = copy / "models" / "ecommerce" / "staging" / "events.sql"
     times = model.stat()
     model.write_text(model.read_text() + "\n-- edited\n")
     os.utime(model, ns=(times.st_atime_ns, times.st_mtime_ns))
-    second = dbt.manifest()
+    second = dbt.manifest(Settings.from_environment())
     assert second != first and "-- edited" in second.read_text()
     assert first.exists(), "a process that has loaded the graph goes on with it"
     assert os.environ["CLICKSTREAM_DBT_DUCKDB_PATH"] == "/tmp/other.duckdb"

@@ -70,7 +70,7 @@ class Shop:
 
 def tables(home: Home) -> dict[str, list[tuple[Any, ...]]]:
     """What is published: all but what the models keep for the next run."""
-    lists = ("ecommerce.stale_event_dates", "ecommerce.pending_ingestion_dates", "ops.run_window", "ops.publishing")
+    lists = ("ecommerce.stale_event_dates", "ecommerce.pending_ingestion_dates", "ops.run_window")
     return {name: rows for name, rows in home.tables().items() if name not in lists}
 
 

@@ -9,7 +9,7 @@ from clickstream_assets import run
 from clickstream_assets.definitions import defs
 from clickstream_assets.run import RunFailed
 from clickstream_assets.schemas import ECOMMERCE_CLEANED
-from clickstream_assets.storage import warehouse
+from clickstream_assets.storage import duckdb_warehouse
 from clickstream_assets_tests.conftest import Home
 
 CLEANED_NAME = ECOMMERCE_CLEANED.name
@@ -126,8 +126,8 @@ def test_days_between_which_rows_move_are_published_together_or_not_at_all(home:
 
 def test_a_warehouse_that_does_not_show_the_published_rows_stops_the_step(home: Home, monkeypatch) -> None:
     home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,page_view,,,")
-    select = warehouse._select
-    monkeypatch.setattr(warehouse, "_select", lambda snapshot: select(snapshot) + " limit 0")
+    select = duckdb_warehouse._select
+    monkeypatch.setattr(duckdb_warehouse, "_select", lambda snapshot: select(snapshot) + " limit 0")
     with pytest.raises(
         RunFailed, match=r"ecommerce.events_cleaned does not show the rows .*2024-03-01: 0 instead of 1"
     ):

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from clickstream_assets.storage import publishing
 from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home, use_home
 
@@ -58,8 +59,8 @@ def moment(home: Home, printed: str) -> str:
     done = printed.count("\u2713")
     if done == len(STEPS):
         return "after the last step"
-    publishing = home.query("select 1 from ops.publishing")
-    return STEPS[done] + (", between lake and warehouse" if publishing else "")
+    unfinished = publishing.unfinished(home.platform.lake, "ecommerce")
+    return STEPS[done] + (", between lake and warehouse" if unfinished else "")
 
 
 def test_after_a_kill_tables_are_whole_and_the_next_run_ends_right(

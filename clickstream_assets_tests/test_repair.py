@@ -143,7 +143,7 @@ def test_what_a_killed_process_left_half_published_is_finished_by_a_run_of_anoth
         ("ecommerce.events_cleaned", "missing_user_id"),
         ("ecommerce_raw.events_raw", "ragged"),
     ]
-    assert home.query("select * from ops.publishing") == []
+    assert publishing.unfinished(home.platform.lake, "ecommerce") == []
 
 
 def _open_dagsters_storage() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from clickstream_assets import partitions, repair
 from clickstream_assets.domains import DOMAINS, Domain, RowModel
 from clickstream_assets.platform import Platform
+from clickstream_assets.settings import Settings
 from clickstream_assets.storage.staged import Account
 
 
@@ -21,7 +23,7 @@ def definitions() -> dg.Definitions:
         group_name="ops",
         description="The partition dates that dbt is to compute: written by each run just before dbt starts.",
     )
-    manifest = dbt.manifest()
+    manifest = dbt.manifest(Settings.from_environment())
     return dg.Definitions(assets=[window, *(_models(manifest, domain) for domain in DOMAINS.values())])
 
 
@@ -65,5 +67,5 @@ def _record(platform: Platform, model: RowModel, days: Sequence[date], run_id: s
     accounts = [
         Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=source.version(day)) for day in days
     ]
-    with warehouse.connect(f"ledger of {model.name}") as connection:
-        warehouse.record(connection, asset=model.name, run_id=run_id, accounts=accounts)
+    record = partial(warehouse.record, asset=model.name, run_id=run_id, accounts=accounts)
+    warehouse.transact(f"ledger of {model.name}", record)

@@ -40,7 +40,6 @@ def orphan_files(
             held.enter_context(platform.exclusive(name, "removing orphan files"))
         swept = sweep(
             platform.lake,
-            platform.warehouse,
             older_than=timedelta(hours=config.older_than_hours),
             dry_run=config.dry_run,
         )

@@ -129,6 +129,13 @@ class Files:
             stream.write(content)
         self.move(hidden, path)
 
+    def read(self, path: str) -> bytes | None:
+        """A whole file; None when it is not there."""
+        if self._fs.get_file_info(_inside(path)).type == pafs.FileType.NotFound:
+            return None
+        with self.open(path) as stream:
+            return stream.read()
+
     def move(self, source: str, target: str) -> None:
         """Rename a file; the folders of the target are made."""
         target = _inside(target)

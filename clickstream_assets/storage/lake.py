@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import INTEGER, QUARANTINE, Table
+from clickstream_assets.settings import Catalog
 from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.staged import Staged, StagedFile
 
 if TYPE_CHECKING:
     from filelock import FileLock
-    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.catalog import Catalog as IcebergCatalog
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import ManifestFile
     from pyiceberg.table import Table as IcebergTable
@@ -41,12 +42,13 @@ _COMMIT_ATTEMPTS = 30
 
 @dataclass(frozen=True)
 class SnapshotFile:
-    """One Parquet file of a snapshot; ``added`` is the id of the snapshot that brought it."""
+    """One Parquet file of a snapshot; ``size`` in bytes, ``added`` is the id of the snapshot that brought it."""
 
     uri: str
     rows: int
     day: date
     added: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -96,22 +98,25 @@ class Source:
 class Lake:
     """The Iceberg tables below one root, and their catalog."""
 
-    def __init__(self, files: Files, catalog_uri: str):
+    def __init__(self, files: Files, catalog: Catalog):
         self.files = files
-        self._catalog_uri = catalog_uri
+        self.catalog = catalog
 
     @cached_property
-    def _catalog(self) -> SqlCatalog:
-        from pyiceberg.catalog.sql import SqlCatalog
+    def _catalog(self) -> IcebergCatalog:
+        from pyiceberg.catalog import load_catalog
 
+        properties = {"type": self.catalog.kind, "warehouse": self.files.uri(), **self.files.iceberg}
+        if self.catalog.uri is not None:
+            properties["uri"] = self.catalog.uri
         with self._creating():
-            return SqlCatalog("clickstream", uri=self._catalog_uri, warehouse=self.files.uri(), **self.files.iceberg)
+            return load_catalog("clickstream", **properties)
 
     def _creating(self) -> FileLock:
         """Held while something new is made in the catalog: of two processes that both find it missing, one fails."""
         from filelock import FileLock
 
-        return FileLock(self._catalog_uri.removeprefix("sqlite:///") + ".lock")
+        return FileLock(self.catalog.lock)
 
     def folder(self, table: Table) -> str:
         """Where the files of a table are, below the lake's root."""
@@ -156,7 +161,7 @@ class Lake:
                 if wanted is None or day in wanted:
                     file = entry.data_file
                     added = entry.snapshot_id or current.snapshot_id
-                    found.append(SnapshotFile(file.file_path, file.record_count, day, added))
+                    found.append(SnapshotFile(file.file_path, file.record_count, day, added, file.file_size_in_bytes))
         return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
 
     def metadata(self, table: Table) -> Metadata | None:

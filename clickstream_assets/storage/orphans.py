@@ -6,7 +6,7 @@ that another process was faster than. No reader sees them; they take space. A fi
 - It lies in one of the three folders of a registered table, ``data``, ``metadata`` or ``staging``. Whatever else is
   below the lake's root is none of ours.
 - The table's metadata does not refer to it, be it for the current snapshot or for an older one that is kept.
-- No note of ``ops.publishing`` names it: what a killed process was publishing may still be finished.
+- No note of ``publishing.json`` names it: what a killed process was publishing may still be finished.
 - It has not been touched since the horizon.
 
 Why metadata files may go by the same rule: a commit is the catalog's row and nothing before it, and nobody commits
@@ -23,12 +23,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clickstream_assets.schemas import TABLES, Table
-from clickstream_assets.storage.publishing import from_json
+from clickstream_assets.storage.publishing import unfinished
 
 if TYPE_CHECKING:
     from clickstream_assets.storage.files import FileInfo
     from clickstream_assets.storage.lake import Lake
-    from clickstream_assets.storage.warehouse import Warehouse
 
 DATA, METADATA, STAGING = "data", "metadata", "staging"
 
@@ -43,22 +42,19 @@ class Swept:
     left: str | None = None
 
 
-def sweep(
-    lake: Lake, warehouse: Warehouse, *, older_than: timedelta, dry_run: bool = False, now: datetime | None = None
-) -> list[Swept]:
+def sweep(lake: Lake, *, older_than: timedelta, dry_run: bool = False, now: datetime | None = None) -> list[Swept]:
     """Remove the orphans of every registered table, or with ``dry_run`` only count them; one entry per table.
 
     The caller has every domain for itself: the quarantine belongs to all of them.
     """
     horizon_ns = int(((now or datetime.now(UTC)) - older_than).timestamp() * 1e9)
-    noted = _noted(warehouse)
+    noted = _noted(lake)
     return [_sweep(lake, table, noted, horizon_ns, dry_run=dry_run) for table in TABLES]
 
 
-def _noted(warehouse: Warehouse) -> set[str]:
-    """Paths that a note of ``ops.publishing`` names."""
-    notes = (note for domain in {table.domain for table in TABLES} for note in warehouse.unfinished(domain).values())
-    staged = [from_json(note) for note in notes]
+def _noted(lake: Lake) -> set[str]:
+    """Paths that a note of what is being published names."""
+    staged = [one for domain in {table.domain for table in TABLES} for one in unfinished(lake, domain)]
     return {file.path for one in staged for files in (one.files, one.quarantine) for file in files}
 
 

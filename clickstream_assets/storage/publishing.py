@@ -1,8 +1,9 @@
 """Publishing a step's staged files, and finishing what a killed process left half done.
 
 Publishing is two stores in a row, the lake and the warehouse, and a process can die between them. So what is to be
-published is written down first, in ``ops.publishing``; ``reconcile`` compares it with the lake. If the lake has the
-staged files the rest is done over, and every part of it can be done twice; if not, nothing had happened.
+published is written down first, in ``publishing.json`` beside the table's files; ``reconcile`` compares it with the
+lake. If the lake has the staged files the rest is done over, and every part of it can be done twice; if not, nothing
+had happened.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from clickstream_assets.storage.staged import Account, LandingFile, Staged, Stag
 
 if TYPE_CHECKING:
     from clickstream_assets.storage.lake import Lake, Snapshot
-    from clickstream_assets.storage.warehouse import Warehouse
+    from clickstream_assets.storage.warehouse import Transaction, Warehouse
 
 
 def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> Snapshot:
@@ -30,8 +31,7 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
             published rows.
     """
     lake.verify(staged)
-    with warehouse.connect(f"publishing {staged.table.name}") as connection:
-        warehouse.note_publishing(connection, staged.table, to_json(staged))
+    lake.files.write(_note(lake, staged.table), to_json(staged).encode())
     published = lake.publish(staged)
     _record(lake, warehouse, staged, load=load)
     return published
@@ -43,33 +43,43 @@ def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
     The caller has the domain for itself.
     """
     finished = []
-    for name, payload in warehouse.unfinished(domain).items():
-        staged = from_json(payload)
+    for staged in unfinished(lake, domain):
         wanted = {lake.files.uri(file.path) for file in staged.files}
         if wanted == set(lake.snapshot(staged.table, staged.days).uris):
             lake.publish_quarantine(staged)
             _record(lake, warehouse, staged)
-            finished.append(name)
+            finished.append(staged.table.name)
         else:
-            with warehouse.connect(f"forgetting an unpublished {name}") as connection:
-                warehouse.forget_publishing(connection, staged.table)
+            lake.files.delete(_note(lake, staged.table))
     return finished
 
 
+def unfinished(lake: Lake, domain: str) -> list[Staged]:
+    """What is being published, or was when its process died; a table has one at most."""
+    notes = (lake.files.read(_note(lake, table)) for table in schemas.TABLES if table.domain == domain)
+    return [from_json(note.decode()) for note in notes if note is not None]
+
+
+def _note(lake: Lake, table: schemas.Table) -> str:
+    return f"{lake.folder(table)}/publishing.json"
+
+
 def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> None:
-    """One transaction. Snapshots are taken inside it: an older list of files must not replace a newer one."""
-    with warehouse.connect(f"recording {staged.table.name}") as connection:
-        snapshot = lake.snapshot(staged.table)
-        warehouse.show(connection, snapshot)
+    """All that the warehouse knows of it, in one transaction; then the note is of no more use."""
+
+    def record(transaction: Transaction) -> None:
+        warehouse.show(transaction, lake, staged.table)
         if load if load is not None else staged.table.warehouse:
-            warehouse.load(connection, snapshot, staged.days)
-        warehouse.load(connection, lake.snapshot(schemas.QUARANTINE), staged.days)
-        warehouse.record(connection, asset=staged.table.name, run_id=staged.run_id, accounts=staged.accounts)
+            warehouse.load(transaction, lake, staged.table, staged.days)
+        warehouse.load(transaction, lake, schemas.QUARANTINE, staged.days)
+        warehouse.record(transaction, asset=staged.table.name, run_id=staged.run_id, accounts=staged.accounts)
         if staged.landing_root is not None:
             warehouse.replace_landing_files(
-                connection, root=staged.landing_root, days=staged.days, files=staged.landing_files
+                transaction, root=staged.landing_root, days=staged.days, files=staged.landing_files
             )
-        warehouse.forget_publishing(connection, staged.table)
+
+    warehouse.transact(f"recording {staged.table.name}", record)
+    lake.files.delete(_note(lake, staged.table))
 
 
 def to_json(staged: Staged) -> str:

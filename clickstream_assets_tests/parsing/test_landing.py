@@ -23,7 +23,7 @@ from clickstream_assets.domains import domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.parsing.landing import DUPLICATE, LOADED, REJECTED, LandingLoader
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE
-from clickstream_assets.settings import Limits
+from clickstream_assets.settings import Catalog, Limits
 from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.lake import Lake, StagedWriter
 from clickstream_assets.storage.staged import LandingFile, Staged, StagedFile
@@ -40,7 +40,9 @@ class Shop:
 
     def __init__(self, root: Path, limits: Limits = Limits()):  # noqa: B008
         self.landing = Files(str(root / "landing"))
-        self.lake = Lake(Files(str(root / "lake")), f"sqlite:///{root / 'catalog.db'}")
+        self.lake = Lake(
+            Files(str(root / "lake")), Catalog("sql", f"sqlite:///{root / 'catalog.db'}", root / "catalog.db.lock")
+        )
         self.known: dict[str, LandingFile] = {}
         self.limits = limits
         self.runs = 0

@@ -16,6 +16,7 @@ import pytest
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, Table
+from clickstream_assets.settings import Catalog
 from clickstream_assets.storage import files
 from clickstream_assets.storage import lake as lake_module
 from clickstream_assets.storage.lake import Lake, Snapshot, StagedWriter
@@ -275,7 +276,7 @@ def test_utc_is_utc_under_every_name(lake, zone) -> None:
 def test_readers_see_the_old_rows_or_the_new_ones_while_others_publish(lake) -> None:
     """Monday and Tuesday always change together; a reader in its own thread and catalog looks on."""
     lake.publish(stage(lake, {MONDAY: "0", TUESDAY: "0"}))
-    reader = Lake(files.at(lake.files.root), lake._catalog_uri)
+    reader = Lake(files.at(lake.files.root), lake.catalog)
     seen: list[dict[date, list[str]]] = []
     done = threading.Event()
 
@@ -399,7 +400,7 @@ class Overtaken(list[StagedFile]):
 @pytest.mark.parametrize("before", ["old", ""], ids=["a day with rows", "a new day"])
 def test_the_last_of_two_that_publish_one_day_at_once_replaces_the_other(lake, before) -> None:
     lake.publish(stage(lake, {MONDAY: before, TUESDAY: "t"}))
-    second = Lake(files.at(lake.files.root), lake._catalog_uri)
+    second = Lake(files.at(lake.files.root), lake.catalog)
     faster, slower = stage(lake, {MONDAY: "f"}), stage(lake, {MONDAY: "s"})
     lake.publish(dataclasses.replace(slower, files=Overtaken(slower.files, lambda: second.publish(faster))))
     assert read(lake) == {MONDAY: ["s"], TUESDAY: ["t"]}
@@ -409,7 +410,7 @@ def test_the_last_of_two_that_publish_one_day_at_once_replaces_the_other(lake, b
 SHARED = date(2026, 5, 1)
 
 
-def publish_days(root: str, catalog: str, worker: int, commits: int) -> None:
+def publish_days(root: str, catalog: Catalog, worker: int, commits: int) -> None:
     """One process's work: several commits to days of its own, each twice, and in between one to a day of all."""
     lake = Lake(files.at(root), catalog)
     for n in range(commits):
@@ -426,9 +427,7 @@ def test_four_processes_that_publish_at_once_lose_nothing_and_double_nothing(lak
         lake.publish(stage(lake, {MONDAY - timedelta(days=9): "a"}, rejected=["old"]))
         expected[MONDAY - timedelta(days=9)], listed[MONDAY - timedelta(days=9)] = ["a"], ["old"]
     commits = 4
-    workers = [
-        FORKS.Process(target=publish_days, args=(lake.files.root, lake._catalog_uri, n, commits)) for n in range(4)
-    ]
+    workers = [FORKS.Process(target=publish_days, args=(lake.files.root, lake.catalog, n, commits)) for n in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -34,7 +34,6 @@ def sweep(platform: Platform, *, hours: float = 0, dry_run: bool = False, later:
     with platform.exclusive("ecommerce", "a test"):
         found = orphans.sweep(
             platform.lake,
-            platform.warehouse,
             older_than=timedelta(hours=hours),
             dry_run=dry_run,
             now=datetime.now(UTC) + timedelta(hours=later),
@@ -180,7 +179,7 @@ def test_files_that_a_note_names_stay_until_it_is_settled(
         with pytest.raises(KeyboardInterrupt):
             publishing.publish(lake, platform.warehouse, staged)
     later = datetime.now(UTC) + timedelta(hours=1)
-    unheld = orphans.sweep(lake, platform.warehouse, older_than=timedelta(0), now=later)
+    unheld = orphans.sweep(lake, older_than=timedelta(0), now=later)
     assert [entry.files for entry in unheld] == [0, 0, 0]
     assert all(Path(lake.files.uri(file.path)).exists() for file in (*staged.files, *staged.quarantine))
 

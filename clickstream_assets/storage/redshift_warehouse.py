@@ -1,0 +1,354 @@
+"""The warehouse on Amazon Redshift: tables that COPY loads from the lake's files, a partition at a time.
+
+To replace days of a table is one transaction: COPY the published files of those days into a temporary table, count,
+delete the days, insert the rows by name. COPY reads a manifest that lists exactly those files with their sizes, by the
+role of the settings, and never with keys.
+
+Transactions that meet on one table are serialized by ``LOCK``; where Redshift still finds that two could not have run
+one after the other it fails one with error 1023, and that one is done again from its beginning. Nothing else is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import random
+import re
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from clickstream_assets.errors import ClickstreamError, PublishError, QueryRefused
+from clickstream_assets.schemas import Column, Table
+from clickstream_assets.settings import Redshift
+from clickstream_assets.storage.files import Files
+from clickstream_assets.storage.warehouse import Result, Row, Transaction, Warehouse, dates, identifier
+
+if TYPE_CHECKING:
+    from redshift_connector.core import Connection
+
+    from clickstream_assets.storage.lake import Lake, Snapshot
+
+_LOG = logging.getLogger(__name__)
+
+#: how often a transaction is begun that Redshift fails with error 1023
+_ATTEMPTS = 6
+
+#: seconds to wait for a connection; Redshift Serverless takes half a minute to wake up
+_CONNECT_SECONDS = 90
+
+#: first words of what may be asked; the transaction may only read, but UNLOAD would write to S3
+_QUERIES = ("select", "with", "explain", "show")
+
+#: seconds after which a connection is asked whether it still is one; firewalls forget idle ones after minutes
+_IDLE = 60
+
+#: types of the registry; a text may be as long as Redshift lets it, since one that is too long stops a whole load
+_TYPES = {"varchar": "varchar(65535)"}
+
+#: the pipeline's own tables: small, so every node has all of them
+_OPS = {
+    "ops.row_ledger": (
+        "asset varchar(255) not null, partition_date date not null, run_id varchar(255) not null, "
+        "rows_in bigint not null, rows_out bigint not null, rejected bigint not null, duplicate bigint not null, "
+        "late bigint not null, filtered bigint not null, source_snapshot bigint, recorded_at timestamptz not null"
+    ),
+    "ops.landing_files": (
+        "path varchar(4096) not null, size bigint not null, content_hash varchar(255) not null, "
+        "partition_date date not null, rows bigint not null, status varchar(255) not null, run_id varchar(255) not null"
+    ),
+    "ops.run_window": "domain varchar(255) not null, partition_date date not null",
+}
+
+
+class _CopyFailed(Exception):
+    def __init__(self, relation: str, said: str):
+        super().__init__(said)
+        self.relation = relation
+
+
+class _Transaction:
+    def __init__(self, connection: Connection):
+        self._connection = connection
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.paramstyle = "qmark"
+            cursor.execute(sql, list(parameters) or None)
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+
+class RedshiftWarehouse(Warehouse):
+    """A database on Redshift. ``files``: those of the lake, below which COPY's manifests are written for a moment."""
+
+    def __init__(self, settings: Redshift, files: Files):
+        self._settings = settings
+        self._files = files
+        self._kept = threading.local()
+        self._opened: set[Connection] = set()
+        weakref.finalize(self, _close_all, self._opened)
+
+    @contextlib.contextmanager
+    def locked(self, what: str, *, timeout: float | None = None) -> Iterator[None]:
+        """Nothing to hold: Redshift serves many at once."""
+        yield
+
+    def transact(self, what: str, work: Callable[[Transaction], Result]) -> Result:
+        """One transaction, begun again when Redshift says that it could not be serialized."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            connection = self._connected()
+            try:
+                result = work(_Transaction(connection))
+                connection.commit()
+                self._kept.used = time.monotonic()
+                return result
+            except BaseException as error:
+                session = self._kept.session
+                self._let_go()
+                if not _cannot_be_serialized(error) or attempt == _ATTEMPTS:
+                    raise self._told(what, error, session) from error
+                _LOG.warning("%s: Redshift could not serialize it (error 1023): attempt %s", what, attempt + 1)
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 so that two do not meet again
+        raise AssertionError("unreachable")
+
+    def _told(self, what: str, error: BaseException, session: int) -> BaseException:
+        """What the user is told of an error that a transaction ended with."""
+        from redshift_connector.error import Error
+
+        if isinstance(error, _CopyFailed):
+            return PublishError(f"Redshift could not load {error.relation}: {self._load_errors(session) or error}")
+        if isinstance(error, (Error, OSError)):
+            return ClickstreamError(f"Redshift failed at {what}: {_said(error)}. Nothing of it was kept: run again.")
+        return error
+
+    def _load_errors(self, session: int) -> str:
+        """What Redshift wrote down of the last COPY of a session that failed: which file, which column, why."""
+        rows = self.transact(
+            "the errors of a load",
+            lambda transaction: transaction.run(
+                "select file_name, column_name, error_message from sys_load_error_detail where session_id = ? "
+                "order by start_time desc limit 3",
+                [session],
+            ),
+        )
+        return "; ".join(
+            f"{file.strip()}{f', column {column.strip()}' if column.strip() else ''}: {message.strip()}"
+            for file, column, message in rows
+        )
+
+    def _connected(self) -> Connection:
+        """This thread's connection; opened when there is none, or when the one there was is gone."""
+        connection = getattr(self._kept, "connection", None)
+        if connection is not None and time.monotonic() - self._kept.used > _IDLE:
+            try:
+                _Transaction(connection).run("select 1")
+                connection.rollback()
+            except Exception:  # noqa: BLE001 whatever it is, a new connection will tell
+                self._let_go()
+                connection = None
+        if connection is None:
+            connection = self._kept.connection = self._connect()
+            self._kept.used = time.monotonic()
+            self._opened.add(connection)
+            ((self._kept.session,),) = _Transaction(connection).run("select pg_backend_pid()")
+        return connection
+
+    def _let_go(self) -> None:
+        connection = self._kept.__dict__.pop("connection", None)
+        if connection is not None:
+            self._opened.discard(connection)
+            _close_all({connection})
+
+    def _connect(self) -> Connection:
+        """Open a connection in UTC, and make the pipeline's own tables if this is the first.
+
+        Raises:
+            ClickstreamError: Redshift does not answer, or does not let us in.
+        """
+        import redshift_connector
+        from redshift_connector.error import Error
+
+        settings = self._settings
+        try:
+            connection = redshift_connector.connect(
+                host=settings.host,
+                port=settings.port,
+                database=settings.database,
+                user=settings.user,
+                password=settings.password,
+                ssl=settings.ssl,
+                application_name="clickstream",  # without one the driver looks for one on the stack, which takes long
+                timeout=_CONNECT_SECONDS,
+            )
+        except (Error, OSError) as error:
+            raise ClickstreamError(
+                f"Redshift at {settings.host}:{settings.port}, database {settings.database}, cannot be opened as "
+                f"{settings.user}: {_said(error)}"
+            ) from error
+        transaction = _Transaction(connection)
+        transaction.run("set timezone to 'UTC'")
+        transaction.run("create schema if not exists ops")
+        for name, columns in _OPS.items():
+            transaction.run(f"create table if not exists {name} ({columns}) diststyle all")
+        connection.commit()
+        return connection
+
+    def query(self, sql: str) -> tuple[list[str], list[Row]]:
+        """As of any warehouse; one statement, in a transaction that may only read."""
+        statement = sql.strip().rstrip(";").strip()
+        if not statement:
+            raise QueryRefused("The query is empty: give one SELECT.")
+        word = _first_word(statement)
+        if word not in _QUERIES:
+            raise QueryRefused(f"{word.upper()} is not a query: only SELECT and EXPLAIN SELECT run here.")
+        from redshift_connector.error import Error
+
+        connection = self._connected()
+        connection.autocommit = True  # or the driver would begin a transaction of its own, which may write
+        try:
+            with contextlib.closing(connection.cursor()) as cursor:
+                cursor.execute("begin read only")
+                cursor.execute(statement)
+                return [_text(column[0]) for column in cursor.description], [tuple(row) for row in cursor.fetchall()]
+        except Error as error:
+            raise QueryRefused(f"The query failed: {_said(error)}") from error
+        finally:
+            self._let_go()
+
+    def show(self, transaction: Transaction, lake: Lake, table: Table) -> None:
+        """Nothing to do for each run: the external schema shows what the catalog has."""
+
+    def bring(self, transaction: Transaction, lake: Lake, table: Table, days: Collection[date]) -> Snapshot:
+        """Replace the days by what COPY loads of the current snapshot.
+
+        Raises:
+            PublishError: COPY refused a file, and says which; or it loaded fewer or more rows than the snapshot has.
+        """
+        relation = identifier(str(table.warehouse))
+        self._make(transaction, table)
+        # Before the snapshot is looked at: who gets the lock first has loaded when the other looks.
+        transaction.run(f"lock {relation}")
+        snapshot = lake.snapshot(table, days)
+        stage = f"stage_{uuid.uuid4().hex}"
+        columns = ", ".join(f'"{column.name.lower()}"' for column in table.columns)
+        if snapshot.files:
+            transaction.run(f"create temp table {stage} (like {relation})")
+            self._copy(transaction, stage, columns, snapshot)
+            ((rows,),) = transaction.run(f"select count(*) from {stage}")
+            if rows != (published := sum(file.rows for file in snapshot.files)):
+                raise PublishError(
+                    f"{table.warehouse}: COPY loaded {rows:,} rows of {published:,}: run the days again."
+                )
+        transaction.run(f"delete from {relation} where {identifier(table.day)} in ({dates(days)})")
+        if snapshot.files:
+            transaction.run(f"insert into {relation} ({columns}) select {columns} from {stage}")
+            transaction.run(f"drop table {stage}")
+        return snapshot
+
+    def _make(self, transaction: Transaction, table: Table) -> None:
+        """Create the table, or append the columns that the registry has got since.
+
+        Raises:
+            PublishError: the table has other columns than the registry, or has them in another order.
+        """
+        schema, _, name = str(table.warehouse).partition(".")
+        found = transaction.run(
+            "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
+            "order by ordinal_position",
+            [schema, name],
+        )
+        known, wanted = [column for (column,) in found], [column.name.lower() for column in table.columns]
+        if not known:
+            transaction.run(f"create schema if not exists {identifier(schema)}")
+            transaction.run(ddl(table))
+            return
+        if known != wanted[: len(known)]:
+            raise PublishError(_misplaced(str(table.warehouse), known, wanted))
+        for column in table.columns[len(known) :]:
+            transaction.run(f"alter table {identifier(str(table.warehouse))} add column {_column(column)}")
+
+    def _copy(self, transaction: Transaction, stage: str, columns: str, snapshot: Snapshot) -> None:
+        """COPY exactly the files of a snapshot."""
+        from redshift_connector.error import Error
+
+        path = f"manifests/{uuid.uuid4().hex}.json"
+        entries = [
+            {"url": file.uri, "mandatory": True, "meta": {"content_length": file.size}} for file in snapshot.files
+        ]
+        self._files.write(path, json.dumps({"entries": entries}).encode())
+        try:
+            transaction.run(
+                f"copy {stage} ({columns}) from '{self._files.uri(path)}' iam_role '{self._settings.copy_role_arn}' "
+                "format as parquet manifest fillrecord"
+            )
+        except Error as error:
+            raise _CopyFailed(str(snapshot.table.warehouse), _said(error)) from error
+        finally:
+            self._files.delete(path)
+
+
+def _close_all(connections: set[Connection]) -> None:
+    while connections:
+        connection = connections.pop()
+        with contextlib.suppress(Exception):  # it may be gone; Redshift rolls back what was not committed
+            connection.close()
+        with contextlib.suppress(OSError):  # which the driver leaves open then
+            os.close(connection._usock.detach())
+
+
+def ddl(table: Table) -> str:
+    """CREATE TABLE of a registered table."""
+    columns = ", ".join(map(_column, table.columns))
+    dist = f"distkey ({identifier(table.dist)})" if table.dist else "diststyle auto"
+    sort = ", ".join(map(identifier, table.sort))
+    return f"create table {identifier(str(table.warehouse))} ({columns}) {dist} compound sortkey ({sort})"
+
+
+def _misplaced(relation: str, known: Sequence[str], wanted: Sequence[str]) -> str:
+    """The sentence for a registry that is not the table's columns with new ones after them."""
+    if gone := [column for column in known if column not in wanted]:
+        return (
+            f"{relation} on Redshift has columns that the registry has not: {', '.join(gone)}. Give them back, or drop "
+            "the table and run its days again."
+        )
+    new = [column for column in wanted[: len(known)] if column not in known]
+    moved = f"move {', '.join(new)} to the end" if new else f"put them in the order {', '.join(known)}"
+    return f"{relation}: COPY goes by position, so the registry may only append columns to those on Redshift: {moved}."
+
+
+def _column(column: Column) -> str:
+    return f"{identifier(column.name.lower())} {_TYPES.get(column.type, column.type)}"
+
+
+def _cannot_be_serialized(error: BaseException) -> bool:
+    """Whether it is Redshift's error 1023, which has no SQLSTATE of its own."""
+    from redshift_connector.error import Error
+
+    if isinstance(error, _CopyFailed) and error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, Error) and re.match(r"(ERROR: *)?1023\b", _said(error)) is not None
+
+
+def _said(error: BaseException) -> str:
+    """What the server or the driver said, in one line."""
+    said = error.args[0] if error.args else error
+    if isinstance(said, dict):
+        said = f"{said.get('M', '')} {said.get('D', '')}"
+    return " ".join(str(said).split())
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _first_word(sql: str) -> str:
+    """The first word after comments, in lower case."""
+    plain = re.sub(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)+", "", sql, flags=re.DOTALL)
+    word = re.match(r"\w+", plain)
+    return word[0].lower() if word else plain[:1]

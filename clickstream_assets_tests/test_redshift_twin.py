@@ -1,0 +1,443 @@
+"""The Redshift twin does what tests of loads and models rely on, with the real driver, dbt and S3 server."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from redshift_connector.error import Error, ProgrammingError
+
+from clickstream_assets_tests import redshift
+from clickstream_assets_tests.redshift import Twin
+from clickstream_assets_tests.servers import S3Server
+
+SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("number", pa.int64()),
+        ("amount", pa.decimal128(12, 2)),
+        ("day", pa.date32()),
+        ("at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+DDL = "name varchar(20), number bigint encode az64, amount decimal(12,2), day date, at timestamptz"
+ROWS: list[dict[str, Any]] = [
+    {
+        "name": 'it\'s "ä",\nline 2',
+        "number": 2**63 - 1,
+        "amount": Decimal("9999999999.99"),
+        "day": date(1969, 12, 31),
+        "at": datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=UTC),
+    },
+    {"name": "", "number": -1, "amount": Decimal("-0.01"), "day": None, "at": None},
+    {"name": None, "number": None, "amount": None, "day": None, "at": datetime(1, 1, 1, tzinfo=UTC)},
+]
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Twin]:
+    with redshift.redshift(tmp_path_factory.mktemp("redshift"), s3) as twin:
+        yield twin
+
+
+@dataclass(frozen=True)
+class Store:
+    """A bucket with Parquet files to load."""
+
+    client: Any
+    bucket: str
+
+    def put(self, name: str, table: pa.Table) -> dict[str, Any]:
+        """Write a Parquet file; its entry in a manifest."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        self.client.put_object(Bucket=self.bucket, Key=name, Body=sink.getvalue())
+        meta = {"content_length": len(sink.getvalue())}
+        return {"url": f"s3://{self.bucket}/{name}", "mandatory": True, "meta": meta}
+
+    def copy(self, *entries: dict[str, Any], target: str = "shop.events", options: str = "") -> str:
+        """Write a manifest; the COPY of its files."""
+        self.client.put_object(Bucket=self.bucket, Key="manifest", Body=json.dumps({"entries": entries}).encode())
+        return (
+            f"copy {target} from 's3://{self.bucket}/manifest' iam_role 'arn:aws:iam::123456789012:role/copy' "
+            f"format as parquet manifest {options}"
+        )
+
+
+@pytest.fixture
+def store(twin: Twin) -> Store:
+    store = Store(twin.s3, f"b{uuid.uuid4().hex}")
+    store.client.create_bucket(Bucket=store.bucket)
+    return store
+
+
+@pytest.fixture
+def connection(twin: Twin) -> Iterator[Any]:
+    """A connection in whose database ``shop.events`` exists, committed and empty."""
+    with twin.connect() as connection:
+        run(connection, "drop schema if exists shop cascade", "create schema shop")
+        run(connection, f"create table shop.events ({DDL}) diststyle key distkey(number) compound sortkey(day, at)")
+        connection.commit()
+        yield connection
+
+
+def run(connection: Any, *statements: str) -> list[list[Any]]:
+    """The rows of the last statement, where it has any."""
+    cursor = connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    return [list(row) for row in cursor.fetchall()] if cursor.description else []
+
+
+def count(connection: Any) -> int:
+    return int(run(connection, "select count(*) from shop.events")[0][0])
+
+
+def refused(connection: Any, statement: str) -> dict[str, str]:
+    """The fields of the error that a statement ends in."""
+    with pytest.raises(ProgrammingError) as caught:
+        run(connection, statement)
+    fields = caught.value.args[0]
+    assert isinstance(fields, dict)
+    return fields
+
+
+def closed_door(twin: Twin) -> str:
+    """The error of a connection that fails; the driver leaves its socket to the garbage collector."""
+    try:
+        twin.connect()
+    except Error as error:
+        text = str(error)
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
+    return text
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows or ROWS), SCHEMA)
+
+
+def test_only_the_password_opens_the_door(twin: Twin) -> None:
+    with twin.connect() as connection:
+        assert run(connection, "select current_user, current_database()") == [[twin.user, twin.database]]
+    assert "authentication failed" in closed_door(replace(twin, password="wrong"))
+
+
+def test_parameters_are_bound_and_come_back(connection: Any) -> None:
+    values = ("it's", 2**40, Decimal("12.30"), date(2024, 2, 29), ROWS[0]["at"])
+    connection.cursor().execute("insert into shop.events values (%s, %s, %s, %s, %s)", values)
+    assert run(connection, "select * from shop.events") == [list(values)]
+
+
+def test_a_transaction_is_all_or_nothing_and_an_error_blocks_it_until_rollback(twin: Twin, connection: Any) -> None:
+    run(connection, "insert into shop.events (number) values (1)")
+    assert refused(connection, "select no_such_column")["C"] == "42703"
+    assert refused(connection, "select 1")["C"] == "25P02"
+    connection.rollback()
+    assert count(connection) == 0
+    run(connection, "insert into shop.events (number) values (2)")
+    with twin.connect() as other:
+        assert count(other) == 0
+        other.rollback()
+        connection.commit()
+        assert count(other) == 1
+
+
+def test_two_statements_at_once_are_refused(connection: Any) -> None:
+    assert "multiple commands" in refused(connection, "select 1; select 2")["M"]
+
+
+def test_a_copy_loads_exactly_what_the_manifest_lists(connection: Any, store: Store) -> None:
+    store.put("stray.parquet", table(ROWS[0]))
+    entries = [store.put("1.parquet", table(*ROWS[:2])), store.put("2.parquet", table(ROWS[2]))]
+    run(connection, store.copy(*entries))
+    connection.commit()
+    loaded = run(connection, "select * from shop.events order by number nulls last")
+    expected = [list(row.values()) for row in (ROWS[1], ROWS[0], ROWS[2])]
+    assert loaded == expected, "to the microsecond and the cent, with null and empty text apart"
+
+
+def test_a_copy_is_part_of_the_transaction(twin: Twin, connection: Any, store: Store) -> None:
+    entry = store.put("1.parquet", table())
+    run(connection, "create temp table stage (like shop.events)", store.copy(entry, target="stage"))
+    run(connection, "insert into shop.events select * from stage")
+    with twin.connect() as other:
+        assert (count(connection), count(other)) == (3, 0)
+    connection.rollback()
+    assert count(connection) == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"meta": {"content_length": 1}}, "content_length 1"),
+        ({"meta": {}}, "no meta.content_length"),
+        ({"url": "s3://{bucket}/missing.parquet"}, "mandatory file"),
+        ({"url": "s3://{bucket}/missing.parquet", "mandatory": False}, "None of the files"),
+    ],
+)
+def test_a_manifest_that_is_not_true_is_refused(
+    connection: Any, store: Store, entry: dict[str, Any], reason: str
+) -> None:
+    entry = store.put("1.parquet", table()) | entry
+    entry["url"] = entry["url"].format(bucket=store.bucket)
+    error = refused(connection, store.copy(entry))
+    assert (error["C"], error["M"]) == ("XX000", "Spectrum Scan Error") and reason in error["D"]
+    assert refused(connection, "select 1")["C"] == "25P02", "the transaction is lost, as with any error"
+
+
+def test_a_file_that_need_not_be_there_is_passed_over(connection: Any, store: Store) -> None:
+    there = store.put("1.parquet", table())
+    run(connection, store.copy({**there, "url": f"s3://{store.bucket}/missing", "mandatory": False}, there))
+    assert count(connection) == 3
+
+
+WRONG = {
+    "a column too many": (table().append_column("more", pa.array([1, 2, 3])), 15007, "", "Data columns: 6"),
+    "a column too few": (table().drop_columns(["at"]), 15007, "", "Data columns: 4"),
+    "another order": (table().select(["number", "name", "amount", "day", "at"]), 15001, "name", "incompatible Parquet"),
+    "another scale": (
+        table().set_column(2, "amount", pa.array([1, 2, 3], pa.decimal128(12, 3))), 15001, "amount", "NUMERIC(12,2)",
+    ),
+    "nanoseconds": (
+        table(ROWS[0]).set_column(4, "at", pa.array([1], pa.timestamp("ns", "UTC"))), 15001, "at", "timestamp[ns",
+    ),
+    "a text of 21 bytes": (table({"name": "ä" * 10 + "x"}), 15001, "name", "Table: 20, Data: 21"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_file_that_does_not_fit_is_refused_and_told_after_the_rollback(
+    connection: Any, store: Store, case: str
+) -> None:
+    content, code, column, reason = WRONG[case]
+    entries = [store.put("1.parquet", table()), store.put("2.parquet", content)]
+    before = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
+    error = refused(connection, store.copy(*entries))
+    assert f"code:      {code}" in error["D"] and reason in error["D"]
+    connection.rollback()
+    assert count(connection) == 0, "the file before it went with the transaction"
+    ((name, *told),) = run(
+        connection,
+        "select trim(file_name), trim(column_name), error_code, trim(error_message), "
+        "table_id = 'shop.events'::regclass::oid::int from sys_load_error_detail "
+        f"where start_time >= '{before}' and file_name like 's3://{store.bucket}/%'",
+    )
+    assert name == f"s3://{store.bucket}/2.parquet" and told[:2] == [column, code] and reason in told[2] and told[3]
+
+
+def test_a_row_that_the_table_does_not_take_is_told_too(connection: Any, store: Store) -> None:
+    run(connection, "create table shop.strict (name varchar(20) not null)")
+    connection.commit()
+    entry = store.put("1.parquet", table().select(["name"]))
+    assert refused(connection, store.copy(entry, target="shop.strict"))["C"] == "23502"
+    connection.rollback()
+    told = run(
+        connection, f"select error_message from sys_load_error_detail where file_name like 's3://{store.bucket}/%'"
+    )
+    assert "not-null" in told[0][0]
+
+
+def test_a_copy_of_its_own_is_all_or_nothing_too(connection: Any, store: Store) -> None:
+    connection.autocommit = True
+    good, bad = store.put("1.parquet", table()), store.put("2.parquet", WRONG["a column too few"][0])
+    assert refused(connection, store.copy(good, bad))["M"] == "Spectrum Scan Error"
+    assert count(connection) == 0
+    run(connection, store.copy(good))
+    assert count(connection) == 3
+
+
+def test_fillrecord_fills_what_is_missing_at_the_end(connection: Any, store: Store) -> None:
+    old, new = table(ROWS[0]).drop_columns(["day", "at"]), table(ROWS[1])
+    entries = [store.put("old.parquet", old), store.put("new.parquet", new)]
+    run(connection, store.copy(*entries, options="fillrecord"))
+    assert run(connection, "select number, at from shop.events order by number") == [[-1, None], [2**63 - 1, None]]
+
+
+def test_a_list_of_columns_says_where_the_positions_go(connection: Any, store: Store) -> None:
+    entry = store.put("1.parquet", table(ROWS[0]).select(["number", "name"]))
+    run(connection, store.copy(entry, target="shop.events (number, name)"))
+    assert run(connection, "select name, number, at from shop.events") == [[ROWS[0]["name"], 2**63 - 1, None]]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("format parquet manifest", "IAM_ROLE"),
+        ("iam_role 'arn:aws:iam::123456789012:role/copy' format parquet", "MANIFEST"),
+        ("iam_role 'arn:aws:iam::123456789012:role/copy' manifest csv", "CSV"),
+        ("access_key_id 'made-up' secret_access_key 'made-up' format parquet manifest", "ACCESS_KEY_ID"),
+        ("iam_role 'arn:aws:iam::123456789012:role/copy' format parquet manifest maxerror 5", "MAXERROR"),
+        ("iam_role 'arn:aws:iam::123456789012:role/copy' format parquet manifest region 'eu-central-1'", "REGION"),
+    ],
+)
+def test_a_copy_by_other_means_is_refused(connection: Any, options: str, reason: str) -> None:
+    error = refused(connection, f"copy shop.events from 's3://bucket/manifest' {options}")
+    assert reason in error["M"] and "made-up" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("insert into shop.events (number) values (1) on conflict do nothing", "ON CONFLICT"),
+        ("delete from shop.events returning number", "RETURNING"),
+        ("select distinct on (day) * from shop.events", "DISTINCT ON"),
+        ("select * from shop.events tablesample system (10)", "TABLESAMPLE"),
+        ("select * from shop.events e, lateral (select e.number) n", "LATERAL"),
+        ("select count(*) filter (where number > 1) from shop.events", "FILTER"),
+        ("select * from (values (1), (2)) v", "VALUES"),
+        ("create index i on shop.events (number)", "index"),
+        ("create sequence shop.s", "sequence"),
+        ("create temporary view v as select 1", "temporary view"),
+        ("select array[1, 2]", "array"),
+        ("create table shop.a (x int[])", "array"),
+        ("create table shop.a (x int, id bigserial)", "SERIAL"),
+        ("create table shop.a (x jsonb)", "JSON"),
+        ("select '{}'::json", "JSON"),
+        ("select cast(name as jsonb) from shop.events", "JSON"),
+        ("create table shop.a (x uuid)", "type"),
+        ("select string_agg(name, ',') from shop.events", "STRING_AGG"),
+        ("select 1 where 1 is distinct from 2", "IS DISTINCT FROM"),
+        ("select extract(isodow from day) from shop.events", "ISODOW"),
+        ("copy shop.events from stdin", "COPY"),
+    ],
+)
+def test_what_redshift_lacks_is_refused_by_name(connection: Any, statement: str, name: str) -> None:
+    error = refused(connection, statement)
+    assert error["C"] == "0A000" and name in error["M"]
+    assert error["D"].startswith("See https://docs.aws.amazon.com/redshift/latest/dg/")
+    connection.rollback()
+    assert count(connection) == 0
+
+
+def test_words_in_literals_names_and_comments_are_only_words(connection: Any) -> None:
+    ((text, name),) = run(
+        connection,
+        "-- on conflict, array[1]\n"
+        "/* select distinct on (x) returning */ "
+        "select 'on conflict ''returning'' x::jsonb sortkey(x) varchar(max) array[1]', 1 as \"tablesample[\"",
+    )
+    assert text == "on conflict 'returning' x::jsonb sortkey(x) varchar(max) array[1]" and name == 1
+
+
+def test_tables_and_views_are_made_as_redshift_makes_them(connection: Any) -> None:
+    run(
+        connection,
+        "create table shop.a (x varchar, y varchar(max) encode zstd, z text not null) backup no diststyle all",
+        "create table shop.b distkey(x) interleaved sortkey(x, y) as select * from shop.a",
+        "create view shop.v as (select x from shop.a) with no schema binding",
+    )
+    lengths = run(
+        connection,
+        "select column_name, character_maximum_length from information_schema.columns "
+        "where table_schema = 'shop' and table_name = 'a' order by ordinal_position",
+    )
+    assert lengths == [["x", 256], ["y", 65535], ["z", 256]]
+
+
+def test_functions_that_postgres_lacks(connection: Any) -> None:
+    first, last = "timestamptz '2023-12-31 23:59:59.999999'", "timestamptz '2024-01-01 00:00:00'"
+    parts = ", ".join(f"datediff({p}, {first}, {last})" for p in ("'microsecond'", "second", "day", "month", "year"))
+    assert run(connection, f"select {parts}, nvl(null, 7)") == [[1, 1, 1, 1, 1, 7]]
+    ((now,),) = run(connection, "select getdate()")
+    assert abs(now - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_not_committed_when_the_connection_broke_is_gone(
+    twin: Twin, connection: Any, store: Store, restart: bool
+) -> None:
+    run(connection, "insert into shop.events (number) values (1)")
+    connection.commit()
+    run(connection, store.copy(store.put("1.parquet", table())))
+    if restart:
+        twin.stop()
+        assert "communication error" in closed_door(twin)
+        twin.start()
+    else:
+        twin.kill_connections()
+    with pytest.raises(Error):
+        connection.commit()
+    with twin.connect() as other:
+        assert count(other) == 1
+
+
+def test_a_planned_error_comes_once(twin: Twin, connection: Any) -> None:
+    twin.fail_next(r"^insert into shop\.events")
+    assert count(connection) == 0
+    statement = "insert into shop.events (number) values (1)"
+    error = refused(connection, statement)
+    assert (error["C"], error["M"]) == ("XX000", "1023")
+    assert error["D"].startswith("Serializable isolation violation on table")
+    connection.rollback()
+    run(connection, statement)
+    twin.fail_next("^commit")
+    with pytest.raises(ProgrammingError, match="1023"):
+        connection.commit()
+    connection.rollback()
+    assert count(connection) == 0
+
+
+PROJECT = {
+    "dbt_project.yml": """
+        name: tiny
+        profile: tiny
+        flags: {send_anonymous_usage_stats: false, redshift_skip_autocommit_transaction_statements: false}
+        models: {+bind: false}
+        """,
+    "profiles.yml": """
+        tiny:
+          target: redshift
+          outputs:
+            redshift:
+              type: redshift
+              method: database
+              host: "{{ env_var('REDSHIFT_HOST') }}"
+              port: "{{ env_var('REDSHIFT_PORT') | as_number }}"
+              dbname: "{{ env_var('REDSHIFT_DATABASE') }}"
+              user: "{{ env_var('REDSHIFT_USER') }}"
+              password: "{{ env_var('REDSHIFT_PASSWORD') }}"
+              sslmode: disable
+              schema: tiny
+              threads: 2
+        """,
+    "models/numbers.sql": "select 1 as number, cast('2024-01-01' as date) as day",
+    "models/grown.sql": """
+        {{ config(materialized='incremental', incremental_strategy='append', dist='number', sort=['day']) }}
+        select * from {{ ref('numbers') }}
+        """,
+    "models/models.yml": """
+        models: [{name: grown, columns: [{name: number, data_tests: [not_null]}]}]
+        """,
+}
+
+
+def test_dbt_builds_a_view_and_appends_to_a_table(twin: Twin, tmp_path: Path) -> None:
+    for name, content in PROJECT.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(content))
+    command = [str(Path(sys.executable).with_name("dbt")), "build", "--project-dir", ".", "--profiles-dir", "."]
+    for rows in (1, 2):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | twin.environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout
+        with twin.connect() as connection:
+            assert run(connection, "select number, count(*) from tiny.grown group by number") == [[1, rows]]
