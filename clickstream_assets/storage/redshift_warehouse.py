@@ -112,20 +112,22 @@ class RedshiftWarehouse(Warehouse):
                 session = self._kept.session
                 self._let_go()
                 if not _cannot_be_serialized(error) or attempt == _ATTEMPTS:
-                    raise self._told(what, error, session) from error
+                    if (told := self._told(what, error, session)) is None:
+                        raise
+                    raise told from error
                 _LOG.warning("%s: Redshift could not serialize it (error 1023): attempt %s", what, attempt + 1)
             time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 so that two do not meet again
         raise AssertionError("unreachable")
 
-    def _told(self, what: str, error: BaseException, session: int) -> BaseException:
-        """What the user is told of an error that a transaction ended with."""
+    def _told(self, what: str, error: BaseException, session: int) -> ClickstreamError | None:
+        """What the user is told of an error that a transaction ended with; None of one that is not Redshift's."""
         from redshift_connector.error import Error
 
         if isinstance(error, _CopyFailed):
             return PublishError(f"Redshift could not load {error.relation}: {self._load_errors(session) or error}")
-        if isinstance(error, (Error, OSError)):
+        if isinstance(error, (Error, ConnectionError)):
             return ClickstreamError(f"Redshift failed at {what}: {_said(error)}. Nothing of it was kept: run again.")
-        return error
+        return None
 
     def _load_errors(self, session: int) -> str:
         """What Redshift wrote down of the last COPY of a session that failed: which file, which column, why."""
@@ -144,19 +146,20 @@ class RedshiftWarehouse(Warehouse):
 
     def _connected(self) -> Connection:
         """This thread's connection; opened when there is none, or when the one there was is gone."""
+        from redshift_connector.error import Error
+
         connection = getattr(self._kept, "connection", None)
         if connection is not None and time.monotonic() - self._kept.used > _IDLE:
             try:
                 _Transaction(connection).run("select 1")
                 connection.rollback()
-            except Exception:  # noqa: BLE001 whatever it is, a new connection will tell
+            except (Error, OSError):
                 self._let_go()
                 connection = None
         if connection is None:
             connection = self._kept.connection = self._connect()
             self._kept.used = time.monotonic()
             self._opened.add(connection)
-            ((self._kept.session,),) = _Transaction(connection).run("select pg_backend_pid()")
         return connection
 
     def _let_go(self) -> None:
@@ -196,6 +199,7 @@ class RedshiftWarehouse(Warehouse):
         transaction.run("create schema if not exists ops")
         for name, columns in _OPS.items():
             transaction.run(f"create table if not exists {name} ({columns}) diststyle all")
+        ((self._kept.session,),) = transaction.run("select pg_backend_pid()")
         connection.commit()
         return connection
 

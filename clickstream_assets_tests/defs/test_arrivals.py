@@ -8,7 +8,8 @@ from __future__ import annotations
 import gzip
 import logging
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,11 +25,13 @@ from dagster._daemon.sensor import execute_sensor_iteration
 
 from clickstream_assets import partitions
 from clickstream_assets.definitions import defs
+from clickstream_assets.defs import arrivals
 from clickstream_assets.domains import DOMAINS, domain
 from clickstream_assets.parsing.landing import LandingLoader
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
 from clickstream_assets.storage import files
+from clickstream_assets.storage.files import FileInfo
 from clickstream_assets_tests.conftest import HEADER, Home
 
 RECORD = "1,1,2024-03-01 10:00:00,page_view,,,"
@@ -183,7 +186,15 @@ def test_a_file_that_has_vanished_asks_for_nothing(landing, tick) -> None:
     assert _asked(tick(cursor)) == []
 
 
-def test_2500_files_are_asked_for_in_five_ticks_each_file_once(landing, tick) -> None:
+def test_2500_files_are_asked_for_in_five_ticks_each_file_once(landing, tick, monkeypatch) -> None:
+    reasons: Counter[str] = Counter()
+    key = arrivals._run_key
+
+    def counted(day: date, files: Sequence[FileInfo]) -> str:
+        reasons.update(file.path for file in files)
+        return key(day, files)
+
+    monkeypatch.setattr(arrivals, "_run_key", counted)
     days = [f"2024-03-{day:02}" for day in range(1, 11)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: landing.land(days[n % 10], f"{n:04}.csv"), range(2500)))
@@ -196,6 +207,7 @@ def test_2500_files_are_asked_for_in_five_ticks_each_file_once(landing, tick) ->
         keys += _keys(result)
         cursor = result.cursor
     assert _asked(tick(cursor)) == []
+    assert reasons == {f"ecommerce/ingestion_date={days[n % 10]}/{n:04}.csv": 1 for n in range(2500)}
     assert len(keys) == len(set(keys))
     assert {key.partition(":")[0] for key in keys if key} == set(days)
 

@@ -129,6 +129,17 @@ def test_other_errors_are_told_and_not_tried_again(warehouse, twin: Twin, messag
     assert warehouse.transact("after it", lambda t: t.run("select 18")) == [(18,)]
 
 
+@pytest.mark.parametrize("error", [PublishError("one of ours"), FileNotFoundError("of the lake"), KeyboardInterrupt()])
+def test_an_error_that_is_not_redshifts_is_raised_as_it_is(warehouse, error) -> None:
+    def work(transaction: Transaction) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        warehouse.transact("a test", work)
+    assert raised.value is error
+    assert error.__cause__ is None, "or whoever follows the causes of an error never comes to an end"
+
+
 def test_a_file_that_copy_refuses_is_named_with_its_column(lake, warehouse) -> None:
     publish(lake, warehouse, {MONDAY: "ab", TUESDAY: "c"})
     into_lake(lake, {MONDAY: "d"})
