@@ -156,7 +156,7 @@ def bucket(on_s3: S3Server) -> str:
 
 @pytest.fixture(scope="session")
 def aws_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server for the services of AWS that are not S3."""
+    """A server for the services of AWS, of which S3 is the lesser one: see ``s3``."""
     with servers.aws(tmp_path_factory.mktemp("aws")) as endpoint:
         yield endpoint
 

@@ -98,14 +98,14 @@ def _wait_for_a_put(server: S3Server, log: Path) -> None:
 
 @contextlib.contextmanager
 def aws(folder: Path) -> Iterator[str]:
-    """Start MiniStack for what is not S3, the Glue catalog among it; its endpoint."""
+    """Start MiniStack: the Glue catalog, and an S3 that takes any key and any credentials; its endpoint."""
     (port,) = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "SERVICES": "glue,sqs",
+        "SERVICES": "s3,glue,sqs",
         "STATE_DIR": str(folder),
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",

@@ -12,16 +12,19 @@ import random
 import subprocess
 import sys
 import unicodedata
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from clickstream_assets.run import RunFailed
 from clickstream_assets_tests.conftest import HEADER, Home, use_home
+from clickstream_assets_tests.servers import S3Server
 
 DAY = "2024-03-01"
 RAW, CLEANED, EVENTS = "ecommerce_raw.events_raw", "ecommerce.events_cleaned", "ecommerce.events"
@@ -419,3 +422,30 @@ def test_a_line_of_200_mb_takes_little_memory(home: Home, quoted: bool) -> None:
     assert int(peak) < PEAK_BYTES
     assert home.ledger(RAW, DAY) == (3, 2, 1, 0, 0, 0)
     path.unlink()
+
+
+def test_keys_of_a_bucket_that_are_no_paths_cost_themselves_alone(
+    tmp_path: Path, aws_endpoint: str, on_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On MiniStack, which keeps keys as they are, as S3 does; SeaweedFS makes paths of them, or refuses them."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_endpoint)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    client, bucket = boto3.client("s3"), f"b{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    odd = ("../d.csv", "./g.csv", "/c.csv", "a//b.csv", "x/../e.csv", "../../../../../etc/f.csv")
+    for name in (*odd, "good.csv", "a b/\u00e4.csv"):
+        key = f"in/ecommerce/ingestion_date={DAY}/{name}"
+        client.put_object(Bucket=bucket, Key=key, Body=text(event(name)))
+    home = use_home(tmp_path / "home", monkeypatch, CLICKSTREAM_LANDING_URI=f"s3://{bucket}/in")
+    home.run(DAY)
+    assert dict(home.query("select path, status from ops.landing_files")) == {
+        **{landed(name): REJECTED for name in odd},
+        **{landed(name): LOADED for name in ("good.csv", "a b/\u00e4.csv")},
+    }
+    assert home.query("select user_id from ecommerce.events order by 1") == [("a b/\u00e4.csv",), ("good.csv",)]
+    assert home.ledger(RAW, DAY) == (8, 2, 6, 0, 0, 0)
+    ((says, files),) = home.query("select payload, count(*) from ops.quarantine group by 1")
+    assert "rename it" in says and files == 6
+    before = home.tables()
+    home.run(DAY)
+    assert home.tables() == before

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 
 from clickstream_assets.domains import Feed
 from clickstream_assets.errors import ClickstreamError, RejectedFile
@@ -18,7 +19,7 @@ from clickstream_assets.parsing.content import Hashed, Prefixed, text_of
 from clickstream_assets.parsing.rows import REJECTED_FILE, DayWriter
 from clickstream_assets.schemas import QUARANTINE
 from clickstream_assets.settings import Limits
-from clickstream_assets.storage.files import FileInfo, Files
+from clickstream_assets.storage.files import FileInfo, Files, misnamed
 from clickstream_assets.storage.lake import Lake
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile, count_by_day
 
@@ -77,6 +78,8 @@ class LandingLoader:
         return [file for file in found if self.feed.format.has(file.path)]
 
     def _inspect(self, info: FileInfo, day: date) -> _Inspected:
+        if problem := misnamed(info.path):
+            return _Inspected(info, day, sha256(f"{info.path}\0{info.etag}".encode()).hexdigest(), problem)
         with self._landing.open(info.path) as raw:
             content = Hashed(text_of(raw, info.path, self._limits))
             try:

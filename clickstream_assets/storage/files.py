@@ -24,7 +24,7 @@ from clickstream_assets.storage import s3
 from clickstream_assets.storage.s3 import S3
 
 #: a part of a path that some writer has not finished; looked for behind the prefix, 100,000 times in 0.05 s
-_HIDDEN = re.compile(r"/[._]")
+_HIDDEN = re.compile(r"/(?!\.{1,2}/)[._]")
 
 #: bytes of an object that are asked for at once when it is read from its beginning
 _READ_AHEAD = 8 * 1024 * 1024
@@ -247,6 +247,16 @@ def _path(info: pafs.FileInfo, root: str) -> str:
     except UnicodeDecodeError as error:
         name = bytes(error.object).decode(errors="backslashreplace")
         raise ClickstreamError(f"{root}/{name}: its name is not UTF-8; rename it.") from error
+
+
+def misnamed(path: str) -> str | None:
+    """Why a file cannot be opened under the name that a listing gave; None when it can.
+
+    A bucket takes any key, and what is a path to every other store is not one that can be followed.
+    """
+    if {"", ".", ".."} & set(path.split("/")):
+        return "its name has an empty part, . or .. between slashes: rename it"
+    return None
 
 
 def _inside(path: str) -> str:
