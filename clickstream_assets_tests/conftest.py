@@ -168,9 +168,9 @@ def on_glue(aws_endpoint: str, on_s3: S3Server, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Twin]:
+def twin(s3: S3Server) -> Iterator[Twin]:
     """A twin of Redshift that loads from the S3 server."""
-    with redshift.redshift(tmp_path_factory.mktemp("redshift"), s3) as twin:
+    with redshift.redshift(s3) as twin:
         yield twin
 
 

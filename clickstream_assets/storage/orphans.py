@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clickstream_assets.schemas import TABLES, Table
-from clickstream_assets.storage.publishing import unfinished
+from clickstream_assets.storage.publishing import note, unfinished
 
 if TYPE_CHECKING:
     from clickstream_assets.storage.files import FileInfo
@@ -53,9 +53,10 @@ def sweep(lake: Lake, *, older_than: timedelta, dry_run: bool = False, now: date
 
 
 def _noted(lake: Lake) -> set[str]:
-    """Paths that a note of what is being published names."""
+    """The notes of what is being published, and the paths that they name."""
     staged = [one for domain in {table.domain for table in TABLES} for one in unfinished(lake, domain)]
-    return {file.path for one in staged for files in (one.files, one.quarantine) for file in files}
+    named = {file.path for one in staged for files in (one.files, one.quarantine) for file in files}
+    return named | {note(lake, one.table) for one in staged}
 
 
 def _sweep(lake: Lake, table: Table, noted: set[str], horizon_ns: int, *, dry_run: bool) -> Swept:

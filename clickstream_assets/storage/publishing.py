@@ -1,7 +1,7 @@
 """Publishing a step's staged files, and finishing what a killed process left half done.
 
 Publishing is two stores in a row, the lake and the warehouse, and a process can die between them. So what is to be
-published is written down first, in ``publishing.json`` beside the table's files; ``reconcile`` compares it with the
+published is written down first, in ``publishing.json`` in the table's folder; ``reconcile`` compares it with the
 lake. If the lake has the staged files the rest is done over, and every part of it can be done twice; if not, nothing
 had happened.
 """
@@ -31,7 +31,7 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
             published rows.
     """
     lake.verify(staged)
-    lake.files.write(_note(lake, staged.table), to_json(staged).encode())
+    lake.files.write(note(lake, staged.table), to_json(staged).encode())
     published = lake.publish(staged)
     _record(lake, warehouse, staged, load=load)
     return published
@@ -50,18 +50,19 @@ def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
             _record(lake, warehouse, staged)
             finished.append(staged.table.name)
         else:
-            lake.files.delete(_note(lake, staged.table))
+            lake.files.delete(note(lake, staged.table))
     return finished
 
 
 def unfinished(lake: Lake, domain: str) -> list[Staged]:
     """What is being published, or was when its process died; a table has one at most."""
-    notes = (lake.files.read(_note(lake, table)) for table in schemas.TABLES if table.domain == domain)
-    return [from_json(note.decode()) for note in notes if note is not None]
+    notes = (lake.files.read(note(lake, table)) for table in schemas.TABLES if table.domain == domain)
+    return [from_json(content.decode()) for content in notes if content is not None]
 
 
-def _note(lake: Lake, table: schemas.Table) -> str:
-    return f"{lake.folder(table)}/publishing.json"
+def note(lake: Lake, table: schemas.Table) -> str:
+    """Where it is written down what is being published to a table: where the sweep of orphans finds half of it, too."""
+    return f"{lake.folder(table)}/staging/publishing.json"
 
 
 def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> None:
@@ -79,7 +80,7 @@ def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
             )
 
     warehouse.transact(f"recording {staged.table.name}", record)
-    lake.files.delete(_note(lake, staged.table))
+    lake.files.delete(note(lake, staged.table))
 
 
 def to_json(staged: Staged) -> str:

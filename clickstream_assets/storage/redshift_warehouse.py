@@ -226,7 +226,7 @@ class RedshiftWarehouse(Warehouse):
             self._let_go()
 
     def show(self, transaction: Transaction, lake: Lake, table: Table) -> None:
-        """Nothing to do for each run: the external schema shows what the catalog has."""
+        """Nothing to do for each run: an external schema over the catalog shows what the catalog has."""
 
     def bring(self, transaction: Transaction, lake: Lake, table: Table, days: Collection[date]) -> Snapshot:
         """Replace the days by what COPY loads of the current snapshot.
