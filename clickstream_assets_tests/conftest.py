@@ -163,8 +163,13 @@ def aws_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def on_glue(aws_endpoint: str, on_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment in which every client finds the Glue catalog there, and S3 where it was."""
+    """The environment in which every client finds an empty Glue catalog there, and S3 where it was."""
+    import boto3
+
     monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", aws_endpoint)
+    glue = boto3.client("glue")
+    for database in glue.get_databases()["DatabaseList"]:
+        glue.delete_database(Name=database["Name"])
 
 
 @pytest.fixture(scope="session")

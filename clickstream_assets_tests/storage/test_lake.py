@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clickstream_assets.errors import PublishError
+from clickstream_assets.errors import ClickstreamError, PublishError
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, QUARANTINE, Table
 from clickstream_assets.settings import Catalog
 from clickstream_assets.storage import files
@@ -30,9 +31,16 @@ MONDAY, TUESDAY, WEDNESDAY = (FIRST + timedelta(days=n) for n in (1, 2, 3))
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def lake(home: Home) -> Lake:
-    return home.platform.lake
+@pytest.fixture(params=["folder", "bucket", "glue"])
+def lake(request: pytest.FixtureRequest, home: Home) -> Lake:
+    """A folder or a bucket with a catalog in SQLite, and a bucket with the Glue catalog."""
+    if request.param == "folder":
+        return home.platform.lake
+    further = {"CLICKSTREAM_LAKE_URI": request.getfixturevalue("s3_root")}
+    if request.param == "glue":
+        request.getfixturevalue("on_glue")
+        further["CLICKSTREAM_CATALOG"] = "glue"
+    return Home(home.path, further).platform.lake
 
 
 def rows(day: date | None, users: Sequence[str]) -> pa.Table:
@@ -71,16 +79,20 @@ def refused(asset: str, day: date, rules: Sequence[str]) -> pa.Table:
 
 def read(lake: Lake, table: Table = TABLE, column: str = "user_id") -> dict[date, list[str]]:
     """What a reader finds in the published files."""
-    return content(lake.snapshot(table), column)
+    return content(lake, lake.snapshot(table), column)
 
 
-def content(snapshot: Snapshot, column: str = "user_id") -> dict[date, list[str]]:
+def content(lake: Lake, snapshot: Snapshot, column: str = "user_id") -> dict[date, list[str]]:
     found: dict[date, list[str]] = {}
     for file in snapshot.files:
-        values = pq.ParquetFile(file.uri.removeprefix("file://")).read(columns=[column]).column(0).to_pylist()
+        values = opened(lake, file.uri).read(columns=[column]).column(0).to_pylist()
         assert len(values) == file.rows
         found.setdefault(file.day, []).extend(values)
     return {day: sorted(values) for day, values in found.items()}
+
+
+def opened(lake: Lake, uri: str) -> pq.ParquetFile:
+    return pq.ParquetFile(lake.files.open_random(lake.files.relative(uri)))
 
 
 def through_iceberg(lake: Lake, table: Table = TABLE) -> list[tuple[Any, ...]]:
@@ -104,7 +116,7 @@ def test_publish_replaces_exactly_the_staged_days(lake) -> None:
     lake.publish(stage(lake, {MONDAY: "ab", TUESDAY: "cd", WEDNESDAY: "ef"}))
     before = lake.snapshot(TABLE)
     returned = lake.publish(stage(lake, {TUESDAY: "x", WEDNESDAY: "yz"}))
-    assert content(returned) == {TUESDAY: ["x"], WEDNESDAY: ["y", "z"]}
+    assert content(lake, returned) == {TUESDAY: ["x"], WEDNESDAY: ["y", "z"]}
     assert read(lake) == {MONDAY: ["a", "b"], TUESDAY: ["x"], WEDNESDAY: ["y", "z"]}
     assert through_iceberg(lake) == [
         ("a", MONDAY), ("b", MONDAY), ("x", TUESDAY), ("y", WEDNESDAY), ("z", WEDNESDAY)
@@ -143,7 +155,7 @@ def test_many_days_with_several_files_each_are_one_commit(lake) -> None:
     files = [write(lake, TABLE, day, rows(day, [user])) for day in days for user in "ab"]
     lake.publish(Staged(TABLE, days, files, [], [], "r"))
     snapshot = lake.snapshot(TABLE)
-    assert content(snapshot) == {day: ["a", "b"] for day in days}
+    assert content(lake, snapshot) == {day: ["a", "b"] for day in days}
     assert {file.added for file in snapshot.files} == {snapshot.id}
     lake.publish(stage(lake, dict.fromkeys(days[1:], "")))
     assert read(lake) == {days[0]: ["a", "b"]}
@@ -152,7 +164,7 @@ def test_many_days_with_several_files_each_are_one_commit(lake) -> None:
 def test_a_snapshot_of_some_days_has_their_files_only(lake) -> None:
     lake.publish(stage(lake, {MONDAY: "ab", TUESDAY: "c", WEDNESDAY: "d"}))
     some = lake.snapshot(TABLE, [MONDAY, WEDNESDAY, FIRST])
-    assert content(some) == {MONDAY: ["a", "b"], WEDNESDAY: ["d"]}
+    assert content(lake, some) == {MONDAY: ["a", "b"], WEDNESDAY: ["d"]}
     assert (some.rows(MONDAY), some.rows(TUESDAY), some.rows(FIRST)) == (2, 0, 0)
     assert lake.snapshot(TABLE, []).files == ()
     assert some.id == lake.snapshot(TABLE).id
@@ -162,7 +174,7 @@ def test_a_snapshot_that_was_taken_stays_readable(lake) -> None:
     lake.publish(stage(lake, {MONDAY: "ab"}))
     old = lake.snapshot(TABLE)
     lake.publish(stage(lake, {MONDAY: "c"}))
-    assert content(old) == {MONDAY: ["a", "b"]}
+    assert content(lake, old) == {MONDAY: ["a", "b"]}
     assert old.id != lake.snapshot(TABLE).id
 
 
@@ -325,7 +337,7 @@ def test_a_staged_file_that_is_gone_leaves_the_table_as_it_was(lake) -> None:
     lake.publish(stage(lake, {MONDAY: "ab"}))
     staged = stage(lake, {MONDAY: "x"})
     lake.files.delete(staged.files[0].path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises((FileNotFoundError, ClickstreamError)):
         lake.publish(staged)
     assert read(lake) == {MONDAY: ["a", "b"]}
 
@@ -334,7 +346,7 @@ def quarantine(lake: Lake) -> dict[tuple[str, date], str]:
     """Rules and the file by asset and day."""
     found = {}
     for file in lake.snapshot(QUARANTINE).files:
-        table = pq.ParquetFile(file.uri.removeprefix("file://")).read(columns=["asset", "rule"])
+        table = opened(lake, file.uri).read(columns=["asset", "rule"])
         (asset,) = set(table.column("asset").to_pylist())
         assert (asset, file.day) not in found
         found[asset, file.day] = ",".join(table.column("rule").to_pylist()) + " " + file.uri
@@ -410,8 +422,9 @@ def test_the_last_of_two_that_publish_one_day_at_once_replaces_the_other(lake, b
 SHARED = date(2026, 5, 1)
 
 
-def publish_days(root: str, catalog: Catalog, worker: int, commits: int) -> None:
+def publish_days(aws: dict[str, str], root: str, catalog: Catalog, worker: int, commits: int) -> None:
     """One process's work: several commits to days of its own, each twice, and in between one to a day of all."""
+    os.environ.update(aws)
     lake = Lake(files.at(root), catalog)
     for n in range(commits):
         day = FIRST + timedelta(days=worker * 10 + n // 2)
@@ -427,7 +440,10 @@ def test_four_processes_that_publish_at_once_lose_nothing_and_double_nothing(lak
         lake.publish(stage(lake, {MONDAY - timedelta(days=9): "a"}, rejected=["old"]))
         expected[MONDAY - timedelta(days=9)], listed[MONDAY - timedelta(days=9)] = ["a"], ["old"]
     commits = 4
-    workers = [FORKS.Process(target=publish_days, args=(lake.files.root, lake.catalog, n, commits)) for n in range(4)]
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    workers = [
+        FORKS.Process(target=publish_days, args=(aws, lake.files.root, lake.catalog, n, commits)) for n in range(4)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
