@@ -7,9 +7,12 @@ their SQL type, so that loading the registry imports no engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from clickstream_assets.errors import PublishError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +24,10 @@ INTEGER = "bigint"
 DATE = "date"
 TIMESTAMP = "timestamptz"
 MONEY = "decimal(12,2)"
+
+#: bytes of UTF-8 that a text of the warehouse may have: Redshift's limit, kept everywhere, so that a row is good or bad
+#: wherever it goes
+TEXT_BYTES = 65_535
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,26 @@ class Table:
     def day(self) -> str:
         """The partition column that holds the day."""
         return self.partition[-1]
+
+    def appended(self, known: Sequence[str], place: str) -> tuple[Column, ...]:
+        """The columns that were registered after those that a store has; ``place`` says where, for the message.
+
+        Files go to tables by position on Redshift, so a column may only be appended.
+
+        Raises:
+            PublishError: the store has other columns than the registry, or has them in another order.
+        """
+        known, wanted = [name.lower() for name in known], [column.name.lower() for column in self.columns]
+        if known == wanted[: len(known)]:
+            return self.columns[len(known) :]
+        if gone := [name for name in known if name not in wanted]:
+            raise PublishError(
+                f"{place} has columns that the registry has not: {', '.join(gone)}. Give them back, or drop the table "
+                "and run its days again."
+            )
+        new = [name for name in wanted[: len(known)] if name not in known]
+        moved = f"move {', '.join(new)} to the end" if new else f"put them in the order {', '.join(known)}"
+        raise PublishError(f"{place}: the registry may only append columns to those that are there: {moved}.")
 
     @cached_property
     def arrow(self) -> pa.Schema:

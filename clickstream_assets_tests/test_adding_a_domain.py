@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -216,3 +217,39 @@ def test_a_run_takes_it_from_landing_to_its_models_with_ledger_quarantine_and_re
         (date(2024, 2, 1), "bob"),
         (date(2024, 3, 1), "ann"),
     ]
+
+
+def clean_with_room(raw: DataFrame) -> Split:
+    split = clean(raw)
+    rooms = raw.where(~missing("guest")).select(text("guest").alias("guest"), "source_line", "arrived", "room")
+    return Split(rooms, split.rejected)
+
+
+VISITS_WITH_ROOM = Transform(RULES, clean_with_room)
+
+
+def test_a_column_that_is_appended_to_its_tables_is_null_in_what_was_loaded_before(
+    home: Home, toy: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old files are read by every reader: the views, the transform of an old day, and the day whose landing is gone."""
+    land(home, "2024-03-01", "a.jsonl", '{"guest": "ann"}', "nobody")
+    land(home, "2024-03-02", "b.jsonl", '{"guest": "bob"}')
+    home.run("2024-03-01", "2024-03-02", domain="toy")
+    room = Column("room", TEXT, "Where.")
+    raw, cleaned = (replace(table, columns=(*table.columns, room)) for table in (RAW, CLEANED))
+    (feed,) = toy.feeds
+    wider = replace(feed, raw=raw, cleaned=cleaned, transform=f"{__name__}:VISITS_WITH_ROOM")
+    monkeypatch.setattr(schemas, "TABLES", [*schemas.TABLES[:-2], raw, cleaned])
+    monkeypatch.setitem(domains.DOMAINS, "toy", replace(toy, feeds=(wider,)))
+    run._definitions.cache_clear()
+
+    land(home, "2024-03-03", "c.jsonl", '{"guest": "cyd", "room": "7"}')
+    (home.path / "landing" / "toy" / "year=2024" / "month=03" / "day=01" / "a.jsonl").unlink()
+    home.run("2024-03-03", domain="toy")
+    wanted = [("ann", None), ("bob", None), ("cyd", "7")]
+    for relation in ("spectrum_toy.visits_raw", "toy.visits_cleaned"):
+        assert home.query(f"select guest, room from {relation} order by 1") == wanted
+    home.run("2024-03-01", "2024-03-02", domain="toy")
+    for relation in ("spectrum_toy.visits_raw", "toy.visits_cleaned"):
+        assert home.query(f"select guest, room from {relation} order by 1") == wanted
+    assert home.ledger("toy_raw.visits_raw", "2024-03-01") == (2, 1, 1, 0, 0, 0)

@@ -22,12 +22,13 @@ import numpy.typing as npt
 from clickstream_assets.errors import RejectedFile
 from clickstream_assets.parsing.content import Readable
 from clickstream_assets.parsing.formats import Broken
+from clickstream_assets.schemas import TEXT_BYTES
 from clickstream_assets.settings import Limits
 
 BLOCK_BYTES = 8 * 1024 * 1024
 
-#: how much of a broken record goes to quarantine as text
-PAYLOAD_BYTES = 64 * 1024
+#: how much of a broken record goes to quarantine: a byte that is not text is written with four characters there
+PAYLOAD_BYTES = TEXT_BYTES // 4
 
 #: UTF-8's byte order mark: at the start of a file it is not text
 BOM = b"\xef\xbb\xbf"

@@ -50,14 +50,14 @@ class DayWriter:
             if file.day == self._day:
                 kept = self._read(file.uri, mine)
                 self.found += kept.num_rows
-                self._rows.append(kept.cast(self._schema))
+                self._rows.append(_widened(kept, self._schema).cast(self._schema))
         of_asset = mine & (pc.field("asset") == self._table.name)
         for file in rejected.files:
             if file.day == self._day:
                 kept = self._read(file.uri, of_asset)
                 self.found += kept.num_rows
                 self.rules.update(kept["rule"].to_pylist())
-                self._rejects.append(kept.cast(QUARANTINE.arrow))
+                self._rejects.append(_widened(kept, QUARANTINE.arrow).cast(QUARANTINE.arrow))
 
     def _read(self, uri: str, wanted: pc.Expression) -> pa.Table:
         with self._files.open_random(self._files.relative(uri)) as source:
@@ -121,6 +121,13 @@ _CONSTANT_TEXT = ("source_file", "content_hash")
 def _in_memory(table: Table) -> pa.Schema:
     dictionary = pa.dictionary(pa.int32(), pa.string())
     return pa.schema([(f.name, dictionary if f.name in _CONSTANT_TEXT else f.type) for f in table.arrow])
+
+
+def _widened(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with the columns that were appended to the table after they were written: null."""
+    for field in list(schema)[rows.num_columns :]:
+        rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
+    return rows
 
 
 def _constant(value: pa.Scalar, count: int) -> pa.Array:

@@ -183,8 +183,17 @@ def _select(snapshot: Snapshot) -> str:
     if not snapshot.files:
         nulls = ", ".join(f'cast(null as {c.type}) as "{c.name}"' for c in table.columns)
         return f"select {nulls} where false"
-    columns = ", ".join(f'"{c.name}"' for c in table.columns)
-    files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in snapshot.uris)
+    widths = sorted({file.width for file in snapshot.files})
+    return " union all ".join(_select_of_width(snapshot, width) for width in widths)
+
+
+def _select_of_width(snapshot: Snapshot, width: int) -> str:
+    """The same of the files that have so many columns; the others are null. Asked by name, DuckDB opens every file."""
+    table = snapshot.table
+    there = [f'"{c.name}"' for c in table.columns[:width]]
+    later = [f'cast(null as {c.type}) as "{c.name}"' for c in table.columns[width:]]
+    files = ", ".join("'" + file.uri.replace("'", "''") + "'" for file in snapshot.files if file.width == width)
     return (
-        f"select {columns} from read_parquet([{files}], hive_partitioning = true, hive_types = {{'{table.day}': date}})"
+        f"select {', '.join(there + later)} "
+        f"from read_parquet([{files}], hive_partitioning = true, hive_types = {{'{table.day}': date}})"
     )

@@ -42,13 +42,17 @@ _COMMIT_ATTEMPTS = 30
 
 @dataclass(frozen=True)
 class SnapshotFile:
-    """One Parquet file of a snapshot; ``size`` in bytes, ``added`` is the id of the snapshot that brought it."""
+    """One Parquet file of a snapshot; ``size`` in bytes, ``added`` is the id of the snapshot that brought it.
+
+    ``width``: how many of the table's columns it has; those that were appended later are not in it.
+    """
 
     uri: str
     rows: int
     day: date
     added: int
     size: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,9 @@ class Lake:
                 if wanted is None or day in wanted:
                     file = entry.data_file
                     added = entry.snapshot_id or current.snapshot_id
-                    found.append(SnapshotFile(file.file_path, file.record_count, day, added, file.file_size_in_bytes))
+                    width = len(file.value_counts or table.columns)
+                    size = file.file_size_in_bytes
+                    found.append(SnapshotFile(file.file_path, file.record_count, day, added, size, width))
         return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
 
     def metadata(self, table: Table) -> Metadata | None:
@@ -254,7 +260,7 @@ class Lake:
     def _load_or_create(self, table: Table) -> IcebergTable:
         existing = self._load(table)
         if existing is not None:
-            return existing
+            return _with_new_columns(existing, table)
         from pyiceberg.partitioning import PartitionField, PartitionSpec
         from pyiceberg.transforms import IdentityTransform
 
@@ -412,6 +418,28 @@ class StagedWriter:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
+
+
+def _with_new_columns(iceberg: IcebergTable, table: Table) -> IcebergTable:
+    """The table, which gets the columns that were registered since: a commit of its own, once.
+
+    Raises:
+        PublishError: the registry has done more than append columns.
+    """
+    known, place = iceberg.schema().fields, f"{table.lake} in the lake"
+    new = table.appended([field.name for field in known], place)
+    for there, registered in zip(known, table.iceberg.fields, strict=False):
+        if there.field_type != registered.field_type:
+            raise PublishError(
+                f"{place}: {there.name} is {there.field_type} there and {registered.field_type} in the registry. Give "
+                "it its type back, or drop the table and run its days again."
+            )
+    if new:
+        with iceberg.update_schema() as update:
+            for column in new:
+                field = table.iceberg.find_field(column.name)
+                update.add_column(column.name, field.field_type, doc=column.description)
+    return iceberg
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -169,7 +169,9 @@ class RedshiftWarehouse(Warehouse):
             _close_all({connection})
 
     def _connect(self) -> Connection:
-        """Open a connection in UTC, and make the pipeline's own tables if this is the first.
+        """Open a connection in UTC; the pipeline's own tables are made when one is missing.
+
+        Somebody who may only read can connect, too, once they are there.
 
         Raises:
             ClickstreamError: Redshift does not answer, or does not let us in.
@@ -196,10 +198,8 @@ class RedshiftWarehouse(Warehouse):
             ) from error
         transaction = _Transaction(connection)
         transaction.run("set timezone to 'UTC'")
-        transaction.run("create schema if not exists ops")
-        for name, columns in _OPS.items():
-            transaction.run(f"create table if not exists {name} ({columns}) diststyle all")
         ((self._kept.session,),) = transaction.run("select pg_backend_pid()")
+        _make_own(transaction)
         connection.commit()
         return connection
 
@@ -226,7 +226,26 @@ class RedshiftWarehouse(Warehouse):
             self._let_go()
 
     def show(self, transaction: Transaction, lake: Lake, table: Table) -> None:
-        """Nothing to do for each run: an external schema over the catalog shows what the catalog has."""
+        """Create the external schema over the Glue database, once; it shows what the catalog has, whatever changes.
+
+        Redshift reads no other catalog: with one the table is in the lake only.
+
+        Raises:
+            PublishError: the schema is there and shows something else.
+        """
+        if table.external is None or lake.catalog.kind != "glue":
+            return
+        schema, database = table.external.partition(".")[0], table.lake.partition(".")[0]
+        found = transaction.run("select databasename from svv_external_schemas where schemaname = ?", [schema])
+        if not found:
+            transaction.run(
+                f"create external schema if not exists {identifier(schema)} from data catalog database "
+                f"'{database}' iam_role '{self._settings.copy_role_arn}'"
+            )
+        elif found != [(database,)]:
+            raise PublishError(
+                f"{schema} on Redshift shows the database {found[0][0]}, not {database}: drop the schema and run again."
+            )
 
     def bring(self, transaction: Transaction, lake: Lake, table: Table, days: Collection[date]) -> Snapshot:
         """Replace the days by what COPY loads of the current snapshot.
@@ -267,14 +286,11 @@ class RedshiftWarehouse(Warehouse):
             "order by ordinal_position",
             [schema, name],
         )
-        known, wanted = [column for (column,) in found], [column.name.lower() for column in table.columns]
-        if not known:
+        if not found:
             transaction.run(f"create schema if not exists {identifier(schema)}")
             transaction.run(ddl(table))
             return
-        if known != wanted[: len(known)]:
-            raise PublishError(_misplaced(str(table.warehouse), known, wanted))
-        for column in table.columns[len(known) :]:
+        for column in table.appended([name for (name,) in found], f"{table.warehouse} on Redshift"):
             transaction.run(f"alter table {identifier(str(table.warehouse))} add column {_column(column)}")
 
     def _copy(self, transaction: Transaction, stage: str, columns: str, snapshot: Snapshot) -> None:
@@ -297,6 +313,16 @@ class RedshiftWarehouse(Warehouse):
             self._files.delete(path)
 
 
+def _make_own(transaction: Transaction) -> None:
+    """Make what is missing of the pipeline's own tables."""
+    found = transaction.run(
+        "select 'ops.' || relname from pg_class join pg_namespace as n on n.oid = relnamespace where nspname = 'ops'"
+    )
+    for name in sorted(_OPS.keys() - {name for (name,) in found}):
+        transaction.run("create schema if not exists ops")
+        transaction.run(f"create table if not exists {name} ({_OPS[name]}) diststyle all")
+
+
 def _close_all(connections: set[Connection]) -> None:
     while connections:
         connection = connections.pop()
@@ -312,18 +338,6 @@ def ddl(table: Table) -> str:
     dist = f"distkey ({identifier(table.dist)})" if table.dist else "diststyle auto"
     sort = ", ".join(map(identifier, table.sort))
     return f"create table {identifier(str(table.warehouse))} ({columns}) {dist} compound sortkey ({sort})"
-
-
-def _misplaced(relation: str, known: Sequence[str], wanted: Sequence[str]) -> str:
-    """The sentence for a registry that is not the table's columns with new ones after them."""
-    if gone := [column for column in known if column not in wanted]:
-        return (
-            f"{relation} on Redshift has columns that the registry has not: {', '.join(gone)}. Give them back, or drop "
-            "the table and run its days again."
-        )
-    new = [column for column in wanted[: len(known)] if column not in known]
-    moved = f"move {', '.join(new)} to the end" if new else f"put them in the order {', '.join(known)}"
-    return f"{relation}: COPY goes by position, so the registry may only append columns to those on Redshift: {moved}."
 
 
 def _column(column: Column) -> str:

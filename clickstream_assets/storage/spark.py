@@ -14,7 +14,7 @@ from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
 
-from clickstream_assets.schemas import QUARANTINE, Table
+from clickstream_assets.schemas import QUARANTINE, TEXT_BYTES, Table
 from clickstream_assets.settings import export, exported
 from clickstream_assets.storage.lake import Lake, Snapshot
 from clickstream_assets.storage.s3 import S3
@@ -87,7 +87,14 @@ def stage(
     quarantine: list[StagedFile] = []
     rules: Counter[str] = Counter()
     if sum(file.rows for file in files) != rows_in:
-        rejected = split.rejected.withColumns({"asset": F.lit(target.name), "run_id": F.lit(run_id)})
+        payload = F.when(F.octet_length("payload") > TEXT_BYTES, F.substring("payload", 1, TEXT_BYTES // 4))
+        rejected = split.rejected.withColumns(
+            {
+                "asset": F.lit(target.name),
+                "run_id": F.lit(run_id),
+                "payload": F.coalesce(payload, "payload"),  # a character has four bytes at most
+            }
+        )
         quarantine = _write(lake, QUARANTINE, days, rejected.select(*QUARANTINE.arrow.names))
         rules = lake.count_values(quarantine, "rule")
     rows_out, rejected_rows = count_by_day(files), count_by_day(quarantine)

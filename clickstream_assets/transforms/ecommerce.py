@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from clickstream_assets.schemas import TEXT_BYTES
 from clickstream_assets.storage.spark import Split
 from clickstream_assets.transforms.rules import (
     Rule,
@@ -13,6 +14,7 @@ from clickstream_assets.transforms.rules import (
     accepted,
     first_broken,
     keeps,
+    longer_than_text,
     missing,
     money,
     text,
@@ -47,6 +49,11 @@ RULES = (
         "bad_amount",
         "Amount is not a number from 0 up to 9,999,999,999.99.",
         lambda: ~missing("Amount") & money("Amount").isNull(),
+    ),
+    Rule(
+        "text_too_long",
+        f"UserID, SessionID, EventType, ProductID or Outcome has more than {TEXT_BYTES:,} bytes in UTF-8.",
+        lambda: longer_than_text("UserID", "SessionID", "EventType", "ProductID", "Outcome"),
     ),
 )
 

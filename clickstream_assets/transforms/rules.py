@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from clickstream_assets.schemas import TEXT_BYTES
+
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
@@ -82,6 +84,11 @@ def text(column: str) -> Column:
 def missing(column: str) -> Column:
     """True where a column is null, empty or blank."""
     return text(column).isNull()
+
+
+def longer_than_text(*columns: str) -> Column:
+    """True where one of these columns has more bytes than a text of the warehouse may have, else false or null."""
+    return reduce(operator.or_, (F.octet_length(column) > TEXT_BYTES for column in columns))
 
 
 def timestamp(column: str) -> Column:

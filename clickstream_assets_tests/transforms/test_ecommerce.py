@@ -143,6 +143,7 @@ BREAKS: dict[str, Row] = {
     "missing_amount": {"Amount": ""},
     "bad_timestamp": {"Timestamp": "18:00:26"},
     "bad_amount": {"Amount": "-1"},
+    "text_too_long": {"Outcome": "é" * 32_768},
 }
 
 
@@ -162,6 +163,10 @@ def judge(raw: Row) -> tuple[str | None, Row]:
         "missing_amount": value["Amount"] is None and value["EventType"] == "purchase",
         "bad_timestamp": time is None,
         "bad_amount": value["Amount"] is not None and amount is None,
+        "text_too_long": any(
+            len((raw[name] or "").encode()) > 65_535
+            for name in ("UserID", "SessionID", "EventType", "ProductID", "Outcome")
+        ),
     }
     typed = {
         "user_id": value["UserID"], "session_id": value["SessionID"], "event_timestamp": time,
@@ -245,6 +250,11 @@ CASES: dict[str, Row] = {
     },
     "page_view with a bad amount": row(EventType="page_view", ProductID=None, Amount="free"),
     "blanks around everything": {name: value and f"\xa0 {value}\t\u3000" for name, value in GOOD.items()},
+    **{f"{field} as long as it may be": row(**{field: "é" * 32_767 + "e"}) for field in ("UserID", "Outcome")},
+    **{
+        f"{field} longer than it may be": row(**{field: "x" * 65_536})
+        for field in ("UserID", "SessionID", "EventType", "ProductID", "Outcome")
+    },
     "blanks inside": row(UserID="a \xa0 b", ProductID="p\t1", Outcome="x\ny"),
     "unicode": row(UserID="Zoë 🛒", Outcome='say "hi", \\n \u2028 \x01\x7f', extra='{"k": "v\\"\\n"}'),
     **{f"amount {text[:60]!r}": row(Amount=text) for text in AMOUNTS},
@@ -308,6 +318,13 @@ def test_any_white_space_is_nothing(results, text) -> None:
 def test_text_that_merely_looks_empty_is_kept(results, text) -> None:
     assert found(results, f"UserID {text!r}")[1]["user_id"] == text
     assert found(results, f"Outcome {text!r}")[1]["outcome"] == text
+
+
+def test_a_text_has_as_many_bytes_as_the_warehouse_takes(results) -> None:
+    assert found(results, "UserID as long as it may be")[1]["user_id"] == "é" * 32_767 + "e"
+    assert found(results, "Outcome as long as it may be")[0] is None
+    for field in ("UserID", "SessionID", "EventType", "ProductID", "Outcome"):
+        assert found(results, f"{field} longer than it may be")[0] == "text_too_long"
 
 
 def test_only_events_that_name_a_product_need_one_and_only_purchases_need_an_amount(results) -> None:
