@@ -1,7 +1,7 @@
-"""Automation conditions, by name: when Dagster makes what lies below raw without being asked.
+"""Policies, by name: when Dagster makes what lies below raw without being asked, and what it makes at the same time.
 
-The sensor ``<domain>_repairs`` evaluates them (``defs/repairs.py``). Add one here when an asset must be made at another
-moment than these.
+The sensor ``<domain>_repairs`` evaluates the conditions (``defs/repairs.py``). Add one here when an asset must be made
+at another moment than these.
 """
 
 from __future__ import annotations
@@ -60,3 +60,12 @@ def when_rows_change(domain: str) -> dg.AutomationCondition[dg.AssetKey]:
     """Once for each change of a day's rows, when nobody is making the day."""
     # The last operand: what is true of it is requested.
     return (~dg.AutomationCondition.in_progress() & MadeFromOlderRows(domain)).with_label("when_rows_change")
+
+
+def pool(domain: str) -> str | None:
+    """The pool of a domain's steps, of which one works at a time, on whichever machine: so does each of its tables.
+
+    None with DuckDB, which one machine has: a file lock says the same there, and the kernel takes it from a process that
+    was killed, where a place in a pool has to be freed.
+    """
+    return domain if Settings.from_environment().redshift else None

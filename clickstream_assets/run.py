@@ -16,7 +16,7 @@ from typing import Any, cast
 import dagster as dg
 from filelock import FileLock
 
-from clickstream_assets import faults, guards, layers, partitions, progress, repair
+from clickstream_assets import abandoned, faults, guards, layers, partitions, progress, repair
 from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
@@ -84,19 +84,19 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
     settings = Settings.from_environment()
     check_days(settings, first, last)
     asked = partitions.day_range(first, last)
-    with progress.terminal(), instance(settings) as storage:
+    with progress.terminal(), instance(settings) as storage, abandoned.watched(storage, settings) as new_run_id:
         job = _definitions().resolve_job_def(domain.name)
         raw, below = _split(job)
         platform = Platform(settings)
         progress.say(f"{domain.name}: {first} to {last}")
-        loaded = _execute(job, storage, raw, first, last)
+        loaded = _execute(job, storage, new_run_id(), raw, first, last)
         pending = repair.pending_days(platform, domain)
         if not loaded.success and not set(pending) & set(asked):
             raise RunFailed(_reason(loaded))
         repaired = sorted(set(pending) - set(asked)) if repairs else []
         if repaired:
             progress.say(f"made again, since their rows have changed: {_listed(repaired)}")
-        made = _execute(job, storage, below, first, last, repaired=repaired)
+        made = _execute(job, storage, new_run_id(), below, first, last, repaired=repaired)
     for result in (loaded, made):
         if not result.success:
             raise RunFailed(_reason(result))
@@ -127,6 +127,7 @@ def _split(job: dg.JobDefinition) -> tuple[list[dg.AssetKey], list[dg.AssetKey]]
 def _execute(
     job: dg.JobDefinition,
     storage: dg.DagsterInstance,
+    run_id: str,
     keys: list[dg.AssetKey],
     first: date,
     last: date,
@@ -136,6 +137,7 @@ def _execute(
     further = {partitions.REPAIRED_DAYS: ",".join(map(str, repaired))} if repaired else {}
     return job.execute_in_process(
         instance=storage,
+        run_id=run_id,
         asset_selection=keys,
         run_config={"loggers": {"progress": {}}},
         tags=_partition_tags(first, last) | further,

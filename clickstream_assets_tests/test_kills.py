@@ -14,8 +14,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from clickstream_assets.run import instance
 from clickstream_assets.storage import publishing
 from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home, use_home
@@ -96,6 +98,10 @@ def test_after_a_kill_tables_are_whole_and_the_next_run_ends_right(
 
         home.run(DAY)
         assert home.tables() == clean[name], f"kill {number}"
+    with instance(home.settings) as storage:
+        statuses = Counter(run.status for run in storage.get_runs())
+    assert set(statuses) <= {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}, "a dead run is in progress"
+    assert statuses[dg.DagsterRunStatus.FAILURE] > 0
     assert found["it had ended"] <= kills * 0.5
     print(f"{kills} kills of a run of {clean['seconds']:.1f} s, in the middle of: {dict(found.most_common())}.")
     print(f"The next command took {statistics.median(waited):.2f} s in the median and {max(waited):.2f} s at most.")

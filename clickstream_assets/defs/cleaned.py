@@ -26,6 +26,7 @@ def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         check_specs=guards.specs(feed.cleaned),
         metadata=guards.definition_metadata(feed.cleaned),
         io_manager_key="warehouse",
+        pool=policies.pool(domain.name),
         kinds={"pyspark", "parquet", "iceberg"},
         description=feed.cleaned.description,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import partitions, repair
+from clickstream_assets import partitions, policies, repair
 from clickstream_assets.domains import DOMAINS, Domain, RowModel
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
@@ -39,6 +39,7 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
         dagster_dbt_translator=dbt.translator(),
+        pool=policies.pool(domain.name),
     )
     def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
         repaired, warehouse = partitions.repaired(context), platform.warehouse

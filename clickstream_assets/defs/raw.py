@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import guards, layers, partitions
+from clickstream_assets import guards, layers, partitions, policies
 from clickstream_assets.domains import DOMAINS, Domain, Feed
 from clickstream_assets.platform import Platform
 
@@ -25,6 +25,7 @@ def _raw(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         check_specs=guards.specs(feed.raw),
         metadata=guards.definition_metadata(feed.raw),
         io_manager_key="lake",
+        pool=policies.pool(domain.name),
         kinds={"arrow", "parquet", "iceberg"},
         description=feed.raw.description,
     )
