@@ -65,7 +65,7 @@ def when_rows_change(domain: str) -> dg.AutomationCondition[dg.AssetKey]:
 def pool(domain: str) -> str | None:
     """The pool of a domain's steps, of which one works at a time, on whichever machine: so does each of its tables.
 
-    None with DuckDB, which one machine has: a file lock says the same there, and the kernel takes it from a process that
-    was killed, where a place in a pool has to be freed.
+    None with DuckDB, which one machine has: a file lock says the same there, and the kernel takes it from a process
+    that was killed, where a place in a pool has to be freed.
     """
     return domain if Settings.from_environment().redshift else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 
-from clickstream_assets import run
+from clickstream_assets import dbt, run
+from clickstream_assets.settings import Settings
 
 MODULES = (
     *("alembic.config", "dagster._core.storage.event_log.sqlite.sqlite_event_log", "sqlalchemy.dialects.sqlite"),
@@ -16,6 +18,14 @@ MODULES = (
     *("pysail.spark", "pyspark.sql.connect.functions", "pyspark.sql.connect.session"),
 )
 
+# The server is started by whichever test is the first, with its settings.
+for name in [name for name in os.environ if name.startswith(("CLICKSTREAM_", "AWS_", "REDSHIFT_"))]:
+    del os.environ[name]
 for name in MODULES:
     importlib.import_module(name)
+# dbt's parser starts threads, which its forks would wait for in vain: it is a fork that parses.
+if not (parser := os.fork()):
+    dbt.manifest(Settings.from_environment())
+    os._exit(0)
+assert os.waitpid(parser, 0)[1] == 0, "dbt cannot parse the project"
 run._definitions()

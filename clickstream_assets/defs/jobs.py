@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets import layers
+from clickstream_assets.defs import drift
 from clickstream_assets.domains import DOMAINS
 
 _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
@@ -18,6 +19,7 @@ def definitions() -> dg.Definitions:
 def _job(name: str) -> Any:
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE)),
+        selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE))
+        - dg.AssetSelection.checks(*drift.keys()),
         description=f"{name}: raw, cleaned and enhanced for a day or a range of days.",
     )

@@ -87,6 +87,18 @@ class Metadata:
 
 
 @dataclass(frozen=True)
+class Described:
+    """What the catalog says of a table: columns with their Iceberg types, the partition columns.
+
+    ``shown``: the columns that Glue keeps for others to show, with its own types; None where there is no such list.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    partition: tuple[str, ...]
+    shown: tuple[tuple[str, str], ...] | None
+
+
+@dataclass(frozen=True)
 class Source:
     """Some days of a table, to be read when the reader is ready: after it has the domain for itself."""
 
@@ -187,6 +199,30 @@ class Lake:
             uris |= {path, *(entry.data_file.file_path for entry in entries)}
         plain = frozenset(uri.removeprefix("file://") for uri in uris)
         return Metadata(str(described.table_uuid), described.location.removeprefix("file://"), plain)
+
+    def described(self, table: Table) -> Described | None:
+        """How the catalog describes a table; None when it has no such table."""
+        iceberg = self._load(table)
+        if iceberg is None:
+            return None
+        schema = iceberg.schema()
+        shown = None
+        if self.catalog.kind == "glue":
+            database, _, name = table.lake.partition(".")
+            client: Any = self._catalog
+            columns = client.glue.get_table(DatabaseName=database, Name=name)["Table"]["StorageDescriptor"]["Columns"]
+            current = [c for c in columns if c.get("Parameters", {}).get("iceberg.field.current") != "false"]
+            shown = tuple((column["Name"].lower(), column["Type"]) for column in current)
+        return Described(
+            tuple((field.name, str(field.field_type)) for field in schema.fields),
+            tuple(schema.find_field(field.source_id).name for field in iceberg.spec().fields),
+            shown,
+        )
+
+    def columns_of(self, file: SnapshotFile) -> list[tuple[str, str]]:
+        """Names and Arrow types of the columns of a published file, from its footer."""
+        schema = self._footer(self.files.relative(file.uri)).schema.to_arrow_schema()
+        return [(field.name, str(_plain(field.type))) for field in schema]
 
     def verify(self, staged: Staged) -> None:
         """Compare staged files with their tables.

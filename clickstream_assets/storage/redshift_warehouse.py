@@ -199,9 +199,18 @@ class RedshiftWarehouse(Warehouse):
         transaction = _Transaction(connection)
         transaction.run("set timezone to 'UTC'")
         ((self._kept.session,),) = transaction.run("select pg_backend_pid()")
-        _make_own(transaction)
         connection.commit()
-        return connection
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _make_own(transaction)
+                connection.commit()
+                return connection
+            except Error as error:  # another process makes them at this moment
+                connection.rollback()
+                if attempt == _ATTEMPTS:
+                    raise ClickstreamError(f"The schema ops cannot be made on Redshift: {_said(error)}") from error
+                time.sleep(random.uniform(0, 0.5))  # noqa: S311 so that two do not meet again
+        raise AssertionError("unreachable")
 
     def query(self, sql: str) -> tuple[list[str], list[Row]]:
         """As of any warehouse; one statement, in a transaction that may only read."""
@@ -213,15 +222,26 @@ class RedshiftWarehouse(Warehouse):
             raise QueryRefused(f"{word.upper()} is not a query: only SELECT and EXPLAIN SELECT run here.")
         from redshift_connector.error import Error
 
+        try:
+            try:
+                return self._read("begin read only", statement)
+            except Error as error:
+                # To read an external table Redshift writes to its own catalog. What else is begun is rolled back.
+                if "transaction is read-only" not in _said(error) or "external" not in _said(error):
+                    raise
+                return self._read("begin", statement)
+        except Error as error:
+            raise QueryRefused(f"The query failed: {_said(error)}") from error
+
+    def _read(self, begin: str, statement: str) -> tuple[list[str], list[Row]]:
+        """Names and rows of a statement in a transaction of its own, which is never committed."""
         connection = self._connected()
         connection.autocommit = True  # or the driver would begin a transaction of its own, which may write
         try:
             with contextlib.closing(connection.cursor()) as cursor:
-                cursor.execute("begin read only")
+                cursor.execute(begin)
                 cursor.execute(statement)
                 return [_text(column[0]) for column in cursor.description], [tuple(row) for row in cursor.fetchall()]
-        except Error as error:
-            raise QueryRefused(f"The query failed: {_said(error)}") from error
         finally:
             self._let_go()
 
@@ -238,6 +258,7 @@ class RedshiftWarehouse(Warehouse):
         schema, database = table.external.partition(".")[0], table.lake.partition(".")[0]
         found = transaction.run("select databasename from svv_external_schemas where schemaname = ?", [schema])
         if not found:
+            _alone(transaction)
             transaction.run(
                 f"create external schema if not exists {identifier(schema)} from data catalog database "
                 f"'{database}' iam_role '{self._settings.copy_role_arn}'"
@@ -287,6 +308,7 @@ class RedshiftWarehouse(Warehouse):
             [schema, name],
         )
         if not found:
+            _alone(transaction)
             transaction.run(f"create schema if not exists {identifier(schema)}")
             transaction.run(ddl(table))
             return
@@ -323,6 +345,11 @@ def _make_own(transaction: Transaction) -> None:
         transaction.run(f"create table if not exists {name} ({_OPS[name]}) diststyle all")
 
 
+def _alone(transaction: Transaction) -> None:
+    """Wait for others that make schemas or tables: IF NOT EXISTS does not help two who look at the same moment."""
+    transaction.run("lock ops.run_window")
+
+
 def _close_all(connections: set[Connection]) -> None:
     while connections:
         connection = connections.pop()
@@ -337,7 +364,7 @@ def ddl(table: Table) -> str:
     columns = ", ".join(map(_column, table.columns))
     dist = f"distkey ({identifier(table.dist)})" if table.dist else "diststyle auto"
     sort = ", ".join(map(identifier, table.sort))
-    return f"create table {identifier(str(table.warehouse))} ({columns}) {dist} compound sortkey ({sort})"
+    return f"create table if not exists {identifier(str(table.warehouse))} ({columns}) {dist} compound sortkey ({sort})"
 
 
 def _column(column: Column) -> str:
