@@ -342,11 +342,11 @@ def test_what_is_not_loaded_is_taken_and_told_without_its_name(bucket, tick, cap
         ("another-bucket", f"{PREFIX}/ecommerce/ingestion_date={MONDAY}/{secret}.csv"),
         (bucket.name, f"ecommerce/ingestion_date={MONDAY}/{secret}.csv"),
         (bucket.name, f"{PREFIX}x/ecommerce/ingestion_date={MONDAY}/{secret}.csv"),
-        (bucket.name, f"{PREFIX}/ecommercial/ingestion_date={MONDAY}/{secret}.csv"),
+        (bucket.name, f"{PREFIX}/ecommerce2/ingestion_date={MONDAY}/{secret}.csv"),
         (bucket.name, f"{PREFIX}/ecommerce/ingestion_date={MONDAY}/{secret}.csv", "ObjectRemoved:Delete"),
         (bucket.name, f"{PREFIX}/ecommerce/ingestion_date={MONDAY}/{secret}.csv", "LifecycleExpiration:Delete"),
     )))  # fmt: skip
-    bucket.send('{"Records": []}')
+    bucket.send(*(['{"Records": []}'] * 15))
     bucket.tell_of("2019-01-01", "a.csv")
     bucket.tell_of(MONDAY, "a.csv")
     assert [request.partition_key for request in tick()] == [MONDAY]

@@ -154,7 +154,8 @@ def _warn_of(context: dg.SensorEvaluationContext, folder: str, layout: str, firs
 
 
 def _run_key(day: date, files: Sequence[FileInfo]) -> str:
-    return f"{day}:{_hash(f'{file.path}{chr(9)}{file.etag}' for file in files)}"
+    reason = _hash(f"{file.path}\t{file.etag}" for file in files)
+    return f"{day}:{reason}"
 
 
 def _hash(reasons: Iterable[str]) -> str:
