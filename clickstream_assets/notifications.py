@@ -24,7 +24,7 @@ from urllib.parse import unquote_plus
 
 from clickstream_assets.domains import DOMAINS, Feed
 from clickstream_assets.errors import ClickstreamError
-from clickstream_assets.storage import files, s3
+from clickstream_assets.storage import s3
 
 #: messages of a look; those that cannot be read are not counted, or they would keep the others waiting
 CAP = 500
@@ -227,12 +227,14 @@ def look(queue: Queue, landing_uri: str, *, first: date, last: date) -> Found:
 
 
 def _place(event: Event, message: Message, landing_uri: str, found: Found, first: date, last: date) -> Arrival | None:
+    from clickstream_assets.storage.files import is_hidden  # with PyArrow, which the graph is loaded without
+
     for domain in DOMAINS.values():
         for feed in domain.feeds:
             path = _below(feed, event, landing_uri)
             if path is None:
                 continue
-            if files.is_hidden(path, feed.root) or not feed.format.has(path):
+            if is_hidden(path, feed.root) or not feed.format.has(path):
                 return None
             folder = path.rpartition("/")[0]
             day = feed.day_of(folder)
