@@ -79,6 +79,7 @@ def _settings() -> Iterable[tuple[str, str]]:
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
         "CLICKSTREAM_SENSOR_SECONDS": f"{defaults.sensor_seconds} (between looks at landing)",
+        "CLICKSTREAM_ARRIVALS_QUEUE_URL": "unset: landing is listed; or the SQS queue that gets its notifications",
         "CLICKSTREAM_LOCK_TIMEOUT_SECONDS": f"{defaults.lock_timeout:g}",
         "CLICKSTREAM_DUCKDB_MEMORY": f"{defaults.duckdb_memory} (dbt's; beyond it DuckDB works on disk)",
         "CLICKSTREAM_MAX_FILE_BYTES": f"{defaults.limits.file_bytes:,} (after decompression)",

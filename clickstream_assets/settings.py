@@ -71,6 +71,8 @@ class Settings:
     spark_remote: str | None
     rejected_share: float
     sensor_seconds: int
+    #: SQS queue of S3's notifications; without it landing is listed
+    arrivals_queue: str | None
     lock_timeout: float
     duckdb_memory: str
     limits: Limits
@@ -86,12 +88,13 @@ class Settings:
         environment = _choice(env, "CLICKSTREAM_ENVIRONMENT", ("local", "aws"))
         on_aws = environment == "aws"
         home = _home(env)
+        landing_uri = _root(env, "CLICKSTREAM_LANDING_URI", None if on_aws else home / "landing")
         lake_uri = _root(env, "CLICKSTREAM_LAKE_URI", None if on_aws else home / "lake")
         defaults = Limits()
         return cls(
             environment=environment,
             home=home,
-            landing_uri=_root(env, "CLICKSTREAM_LANDING_URI", None if on_aws else home / "landing"),
+            landing_uri=landing_uri,
             lake_uri=lake_uri,
             catalog=_catalog(env, home, on_aws=on_aws),
             redshift=_redshift(env, lake_uri, on_aws=on_aws),
@@ -99,6 +102,7 @@ class Settings:
             spark_remote=_spark_remote(env),
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
             sensor_seconds=int(_number(env, "CLICKSTREAM_SENSOR_SECONDS", 30, least=1)),
+            arrivals_queue=_arrivals_queue(env, landing_uri),
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
             duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "2GB"),
             limits=Limits(
@@ -180,6 +184,20 @@ def _catalog(env: Mapping[str, str], home: Path, *, on_aws: bool) -> Catalog:
         if not re.fullmatch(r"https?://\S+", uri):
             raise SettingsError(f"CLICKSTREAM_CATALOG_URI is {uri!r}: give an http or https address.")
     return Catalog(kind, uri, path.with_suffix(".db.lock"))
+
+
+def _arrivals_queue(env: Mapping[str, str], landing_uri: str) -> str | None:
+    url = env.get("CLICKSTREAM_ARRIVALS_QUEUE_URL")
+    if not url:
+        return None
+    if not re.fullmatch(r"https?://\S+", url):
+        raise SettingsError(f"CLICKSTREAM_ARRIVALS_QUEUE_URL is {url!r}: give the queue's http or https address.")
+    if not landing_uri.startswith("s3://"):
+        raise SettingsError(
+            f"CLICKSTREAM_ARRIVALS_QUEUE_URL is set and landing is {landing_uri!r}: set CLICKSTREAM_LANDING_URI to "
+            "s3://bucket/prefix, as only S3 sends notifications, or unset the queue."
+        )
+    return url
 
 
 def _redshift(env: Mapping[str, str], lake_uri: str, *, on_aws: bool) -> Redshift | None:

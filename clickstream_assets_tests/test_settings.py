@@ -26,6 +26,12 @@ def test_landing_and_lake_may_be_buckets() -> None:
     assert settings.landing_uri == settings.lake_uri == "s3://my.bucket-1/a/b"
 
 
+def test_a_queue_is_for_landing_in_a_bucket() -> None:
+    assert Settings.from_environment({"CLICKSTREAM_ARRIVALS_QUEUE_URL": ""}).arrivals_queue is None
+    bucket = {"CLICKSTREAM_LANDING_URI": "s3://bucket/landing", "CLICKSTREAM_ARRIVALS_QUEUE_URL": "http://127.0.0.1/q"}
+    assert Settings.from_environment(bucket).arrivals_queue == "http://127.0.0.1/q"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
@@ -48,6 +54,9 @@ def test_landing_and_lake_may_be_buckets() -> None:
         ("CLICKSTREAM_HOME", "/etc/passwd", "not a folder that can be written to"),
         ("CLICKSTREAM_HOME", "/etc/passwd/below", "not a folder that can be written to"),
         ("SPARK_REMOTE", "localhost:15002", "sc://host:15002"),
+        ("CLICKSTREAM_ARRIVALS_QUEUE_URL", "arn:aws:sqs:eu-central-1:123456789012:q", "http or https address"),
+        ("CLICKSTREAM_ARRIVALS_QUEUE_URL", "https://sqs/q q", "http or https address"),
+        ("CLICKSTREAM_ARRIVALS_QUEUE_URL", "https://sqs/q", "set CLICKSTREAM_LANDING_URI to s3://bucket/prefix"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_variable(name: str, value: str, says: str) -> None:

@@ -1,9 +1,12 @@
-"""Sensors, one per domain: files that land start runs of their days.
+"""Sensors: files that land start runs of their days.
 
-The cursor is stored after the runs are submitted, so that a daemon that dies in between looks again with the old one.
-The run keys make that harmless: they are made from the day and the files that are the reason, and Dagster starts a run
-key once. It remembers run keys for ever, however the run ended: a run that failed is not tried again until a file of
-its day changes. Re-execute it in the UI, or run the day with ``clickstream run``.
+One per domain lists landing. Its cursor is stored after the runs are submitted, so that a daemon that dies in between
+looks again with the old one. The run keys make that harmless: they are made from the day and the files that are the
+reason, and Dagster starts a run key once. It remembers run keys for ever, however the run ended: a run that failed is
+not tried again until a file of its day changes. Re-execute it in the UI, or run the day with ``clickstream run``.
+
+With a queue of S3's notifications there is one sensor for all domains instead, since several would take each other's
+messages. It has no cursor: what was requested is known from the tags of the runs.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from clickstream_assets import arrivals, partitions
+from clickstream_assets import arrivals, notifications, partitions
+from clickstream_assets.defs import jobs
 from clickstream_assets.domains import DOMAINS, Domain
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
@@ -26,11 +31,22 @@ from clickstream_assets.settings import Settings
 if TYPE_CHECKING:
     from clickstream_assets.storage.files import FileInfo
 
+#: tags of a run: digests of the notifications that are its reason
+_REASONS = "clickstream/arrivals_"
+
+#: digests per tag: PostgreSQL has an index over tags, whose entries end at 2,700 bytes
+_PER_TAG = 150
+
+#: messages that are named in a log
+_NAMED = 10
+
 
 def definitions() -> dg.Definitions:
     """The sensors, running from the start wherever there is a daemon."""
-    seconds = Settings.from_environment().sensor_seconds
-    return dg.Definitions(sensors=[_sensor(domain, seconds) for domain in DOMAINS.values()])
+    settings = Settings.from_environment()
+    if settings.arrivals_queue:
+        return dg.Definitions(sensors=[_queue_sensor(settings.sensor_seconds)])
+    return dg.Definitions(sensors=[_sensor(domain, settings.sensor_seconds) for domain in DOMAINS.values()])
 
 
 def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
@@ -52,10 +68,7 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
             for day, found in new.days.items():
                 files[day] += found
             for folder in new.elsewhere:
-                context.log.warning(
-                    "%s has new files and is no partition, so they are not loaded: move them to %s, from %s to %s.",
-                    *(folder, feed.layout, first, last),
-                )
+                _warn_of(context, folder, feed.layout, first, last)
             if new.left:
                 context.log.info("%d more new files of %s are left for the next looks.", new.left, feed.root)
         requests = [
@@ -66,6 +79,84 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
     return look
 
 
+def _queue_sensor(seconds: int) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="arrivals",
+        jobs=[jobs.job(name) for name in DOMAINS],
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Runs the days for which S3 has sent notifications of files that were written.",
+    )
+    def look(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+        settings = platform.settings
+        first, last = settings.start_date, partitions.last_day()
+        queue = notifications.Queue(str(settings.arrivals_queue))
+        found = notifications.look(queue, settings.landing_uri, first=first, last=last)
+        _log(context, found, settings.landing_uri)
+        for folder, layout in found.elsewhere.items():
+            _warn_of(context, folder, layout, first, last)
+
+        days: dict[tuple[str, date], set[str]] = defaultdict(set)
+        for arrival in found.arrivals:
+            days[arrival.domain, arrival.day].add(arrival.digest)
+        requested = set[str]().union(*(_requested(context.instance, domain, day) for domain, day in days))
+        queue.delete(found.settled(requested))
+        new = {key: sorted(digests - requested) for key, digests in sorted(days.items()) if digests - requested}
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=f"{domain}:{day}:{_hash(digests)}",
+                    job_name=domain,
+                    partition_key=day.isoformat(),
+                    tags=_reasons(digests),
+                )
+                for (domain, day), digests in new.items()
+            ]
+        )
+
+    return look
+
+
+def _requested(instance: dg.DagsterInstance, domain: str, day: date) -> set[str]:
+    """Digests of the notifications that have runs: 1,500 runs of a day are read in 0.1 s."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=domain, tags={"dagster/partition": day.isoformat()}))
+    tags = (tag for run in runs for tag in run.tags.items())
+    return {digest for name, value in tags if name.startswith(_REASONS) for digest in value.split(",")}
+
+
+def _reasons(digests: Iterable[str]) -> dict[str, str]:
+    left = iter(digests)
+    chunks = iter(lambda: ",".join(islice(left, _PER_TAG)), "")
+    return {f"{_REASONS}{number}": chunk for number, chunk in enumerate(chunks, start=1)}
+
+
+def _log(context: dg.SensorEvaluationContext, found: notifications.Found, landing_uri: str) -> None:
+    """Ids and reasons: what is in a message that is not ours is not ours to show."""
+    for message, reason in list(found.unreadable.items())[:_NAMED]:
+        context.log.warning(
+            "The message %s is left in the queue, as %s: see docs/operations.md, Notifications.", message, reason
+        )
+    if len(found.unreadable) > _NAMED:
+        context.log.warning("%d more messages are left in the queue.", len(found.unreadable) - _NAMED)
+    if found.foreign:
+        context.log.warning(
+            "%d files that are not in a landing folder below %s were named by messages, which are deleted; the first "
+            "is %s: narrow the prefix of the bucket's notifications, or mend CLICKSTREAM_LANDING_URI.",
+            *(len(found.foreign), landing_uri, found.foreign[0]),
+        )
+
+
+def _warn_of(context: dg.SensorEvaluationContext, folder: str, layout: str, first: date, last: date) -> None:
+    context.log.warning(
+        "%s has new files and is no partition, so they are not loaded: move them to %s, from %s to %s.",
+        *(folder, layout, first, last),
+    )
+
+
 def _run_key(day: date, files: Sequence[FileInfo]) -> str:
-    reason = "\n".join(sorted(f"{file.path}\t{file.etag}" for file in files))
-    return f"{day}:{hashlib.sha256(reason.encode()).hexdigest()[:16]}"
+    reason = _hash(f"{file.path}\t{file.etag}" for file in files)
+    return f"{day}:{reason}"
+
+
+def _hash(reasons: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(reasons)).encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """One job per domain: everything from landing to its last table."""
 
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -13,10 +14,12 @@ _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 
 def definitions() -> dg.Definitions:
     """The jobs, named like their domains."""
-    return dg.Definitions(jobs=[_job(name) for name in DOMAINS])
+    return dg.Definitions(jobs=[job(name) for name in DOMAINS])
 
 
-def _job(name: str) -> Any:
+@cache
+def job(name: str) -> Any:
+    """The job of a domain, one object: Dagster refuses two of a name."""
     return dg.define_asset_job(
         name,
         selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE))

@@ -85,8 +85,7 @@ class Files:
         Raises:
             ClickstreamError: a name is not UTF-8, so that no table could hold it.
         """
-        start = len(prefix.rstrip("/"))
-        found = [info for info in self._below(_inside(prefix)) if hidden or not _HIDDEN.search(info.path, start)]
+        found = [info for info in self._below(_inside(prefix)) if hidden or not is_hidden(info.path, prefix)]
         found.sort(key=lambda info: info.path)
         return found
 
@@ -247,6 +246,11 @@ def _path(info: pafs.FileInfo, root: str) -> str:
     except UnicodeDecodeError as error:
         name = bytes(error.object).decode(errors="backslashreplace")
         raise ClickstreamError(f"{root}/{name}: its name is not UTF-8; rename it.") from error
+
+
+def is_hidden(path: str, prefix: str) -> bool:
+    """Whether a part of a path below the prefix starts with ``.`` or ``_``: some writer's unfinished work."""
+    return _HIDDEN.search(path, len(prefix.rstrip("/"))) is not None
 
 
 def misnamed(path: str) -> str | None:

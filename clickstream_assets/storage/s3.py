@@ -119,8 +119,8 @@ class S3:
         connection.execute(f"create or replace temporary secret clickstream_s3 (type s3, {quoted})")
 
 
-def client() -> Any:
-    """boto3's client; requests that are throttled or fail on the way are tried again.
+def client(service: str = "s3") -> Any:
+    """boto3's client of a service; requests that are throttled or fail on the way are tried again.
 
     Raises:
         ClickstreamError: profile, region or endpoint cannot be used.
@@ -130,9 +130,9 @@ def client() -> Any:
 
     retries = {"mode": "standard", "max_attempts": ATTEMPTS}
     try:
-        return _session().client("s3", config=Config(retries=retries, connect_timeout=CONNECT_SECONDS))
+        return _session().client(service, config=Config(retries=retries, connect_timeout=CONNECT_SECONDS))
     except (BotoCoreError, ValueError) as error:
-        raise ClickstreamError(f"S3 cannot be used: {error}") from error
+        raise ClickstreamError(f"{service.upper()} cannot be used: {error}") from error
 
 
 def _session() -> Any:
