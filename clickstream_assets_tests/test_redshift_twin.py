@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import io
 import json
@@ -21,11 +22,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.types import StringType
 from redshift_connector.error import Error, ProgrammingError
 
+from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW
+from clickstream_assets.storage.lake import Lake
 from clickstream_assets_tests import redshift
+from clickstream_assets_tests.conftest import Home
 from clickstream_assets_tests.redshift import Twin
 from clickstream_assets_tests.servers import S3Server
+from clickstream_assets_tests.storage.test_warehouse import into_lake
 
 SCHEMA = pa.schema(
     [
@@ -392,6 +398,186 @@ def test_a_planned_error_comes_once(twin: Twin, connection: Any) -> None:
         connection.commit()
     connection.rollback()
     assert count(connection) == 0
+
+
+ROLE = "iam_role 'arn:aws:iam::123456789012:role/spectrum'"
+MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
+
+
+@pytest.fixture
+def lake(on_glue: None, s3_root: str, tmp_path: Path) -> Lake:
+    """A lake in a bucket whose tables the Glue catalog knows."""
+    return Home(tmp_path / "home", {"CLICKSTREAM_LAKE_URI": s3_root, "CLICKSTREAM_CATALOG": "glue"}).platform.lake
+
+
+@pytest.fixture
+def spectrum(lake: Lake, connection: Any) -> Iterator[Any]:
+    """A connection to a database in which ``spectrum`` is the lake's raw tables, of which one is published."""
+    into_lake(lake, {MONDAY: "ab", TUESDAY: "c"}, ECOMMERCE_RAW)
+    run(connection, f"create external schema spectrum from data catalog database 'ecommerce_raw' {ROLE}")
+    connection.commit()
+    yield connection
+    connection.rollback()
+    run(connection, "drop schema if exists spectrum")
+    connection.commit()
+
+
+def raw(connection: Any, relation: str = "spectrum.events_raw") -> list[str]:
+    return [user for (user,) in run(connection, f"select userid from {relation} order by 1")]
+
+
+def test_a_table_of_the_catalog_has_its_columns_types_and_rows(lake: Lake, spectrum: Any) -> None:
+    into_lake(lake, {MONDAY: "ab"})
+    run(
+        spectrum,
+        "/* both */ create external schema if not exists cleaned\nfrom data catalog -- Glue\n"
+        f"database 'ecommerce_cleaned' {ROLE} region 'eu-central-1';",
+    )
+    columns = "user_id, amount, event_timestamp, ingestion_date, source_line"
+    found = run(spectrum, f"select {columns} from cleaned.events_cleaned order by user_id")
+    published = lake.snapshot(ECOMMERCE_CLEANED).files[0].uri
+    rows = pq.ParquetFile(lake.files.open_random(lake.files.relative(published))).read(columns.split(", ")).to_pylist()
+    assert found == [list(row.values()) for row in rows] and len(rows) == 2
+    assert isinstance(found[0][1], Decimal) and isinstance(found[0][2], datetime)
+    # the driver knows types by number: bigint, date, numeric, varchar, timestamptz
+    cursor = spectrum.cursor()
+    cursor.execute("select source_line, ingestion_date, amount, user_id, event_timestamp from cleaned.events_cleaned")
+    assert [column[1] for column in cursor.description] == [20, 1082, 1700, 1043, 1184]
+    cursor.execute("select * from spectrum.events_raw")
+    names = [name.decode() if isinstance(name, bytes) else name for name, *_ in cursor.description]
+    assert names == [column.name.lower() for column in ECOMMERCE_RAW.columns]
+    run(spectrum, "drop schema cleaned restrict")
+
+
+@pytest.mark.parametrize("name", ["spectrum.events_raw", '"spectrum"."events_raw"', "SPECTRUM . Events_Raw e"])
+def test_what_is_published_meanwhile_is_read_in_the_same_transaction(lake: Lake, spectrum: Any, name: str) -> None:
+    assert raw(spectrum, name) == ["a", "b", "c"]
+    into_lake(lake, {MONDAY: "x", TUESDAY: ""}, ECOMMERCE_RAW)
+    assert raw(spectrum, name) == ["x"], "the statement is prepared already, and sees the new snapshot"
+    into_lake(lake, {MONDAY: ""}, ECOMMERCE_RAW)
+    assert raw(spectrum, f"(select * from {name})") == []
+
+
+def test_a_column_that_the_catalog_gets_is_there_and_views_stay(lake: Lake, spectrum: Any) -> None:
+    view = "create view shop.raw as select userid, sessionid from spectrum.events_raw"
+    assert "NO SCHEMA BINDING" in refused(spectrum, view)["M"]
+    spectrum.rollback()
+    run(spectrum, f"{view} with no schema binding", "create view shop.again as select * from shop.raw")
+    spectrum.commit()
+    with lake._catalog.load_table(ECOMMERCE_RAW.lake).update_schema() as change:
+        change.add_column("Channel", StringType())
+    into_lake(lake, {MONDAY: "z", TUESDAY: ""}, ECOMMERCE_RAW)
+    assert raw(spectrum, "shop.again") == ["z"], "of which the statement does not name the external table"
+    assert run(spectrum, "select channel from spectrum.events_raw") == [[None]]
+
+
+def test_a_text_is_cut_off_where_redshift_cuts_it_off(lake: Lake, spectrum: Any) -> None:
+    into_lake(lake, {MONDAY: ["ä" * 16385, ""], TUESDAY: ""}, ECOMMERCE_RAW)
+    assert raw(spectrum) == ["", "ä" * 16384]
+
+
+def test_the_catalog_of_external_tables_is_shown_where_redshift_shows_it(lake: Lake, spectrum: Any) -> None:
+    schemas = "select schemaname, databasename, esoptions from svv_external_schemas"
+    ((schema, database, options),) = run(spectrum, schemas)
+    assert (schema, database) == ("spectrum", "ecommerce_raw")
+    assert json.loads(options) == {"IAM_ROLE": "arn:aws:iam::123456789012:role/spectrum"}
+    tables = "select schemaname, tablename, tabletype, location from svv_external_tables order by 1, 2"
+    location = lake.files.uri(lake.folder(ECOMMERCE_RAW))
+    assert run(spectrum, tables) == [["spectrum", "events_raw", "TABLE", location]]
+    other = dataclasses.replace(ECOMMERCE_RAW, lake="ecommerce_raw.other")
+    into_lake(lake, {MONDAY: "a"}, other)
+    assert [name for _, name, *_ in run(spectrum, tables)] == ["events_raw", "other"]
+    columns = run(
+        spectrum,
+        "select columnname, external_type, part_key from svv_external_columns where tablename = 'events_raw' "
+        "order by columnnum",
+    )
+    assert columns[0] == ["userid", "character varying(16384)", 0] and columns[-1] == ["ingestion_date", "date", 1]
+    assert len(columns) == len(ECOMMERCE_RAW.columns)
+    assert raw(spectrum) == ["a", "b", "c"]
+    for hidden in ("information_schema.tables", "information_schema.columns"):
+        assert run(spectrum, f"select count(*) from {hidden} where table_schema = 'spectrum'") == [[0]]
+        assert run(spectrum, f"select count(*) > 0 from {hidden} where table_schema = 'shop'") == [[True]]
+    assert run(spectrum, "select count(*) from pg_tables where schemaname = 'spectrum'") == [[0]]
+
+
+def test_an_external_schema_comes_and_goes_with_its_transaction(twin: Twin, lake: Lake, connection: Any) -> None:
+    create = f"create external schema spectrum from data catalog database 'ecommerce_raw' {ROLE}"
+    into_lake(lake, {MONDAY: "a"}, ECOMMERCE_RAW)
+    for _ in range(2):
+        run(connection, create)
+        assert raw(connection) == ["a"], "before anybody else sees the schema"
+        with twin.connect() as other:
+            assert run(other, "select count(*) from svv_external_schemas") == [[0]]
+        connection.rollback()
+    assert refused(connection, "select * from spectrum.events_raw")["C"] == "42P01"
+    connection.rollback()
+    run(connection, create)
+    connection.commit()
+    assert refused(connection, create)["C"] == "42P06"
+    connection.rollback()
+    run(connection, create.replace("schema", "schema if not exists", 1).replace("_raw", "_cleaned"))
+    assert run(connection, "select databasename from svv_external_schemas") == [["ecommerce_raw"]]
+    assert raw(connection) == ["a"]
+    run(connection, "drop schema spectrum")
+    assert refused(connection, "select * from spectrum.events_raw")["C"] == "42P01"
+    connection.rollback()
+    assert raw(connection) == ["a"]
+    run(connection, "drop schema if exists spectrum cascade")
+    connection.commit()
+    run(connection, "drop schema if exists spectrum")
+    assert refused(connection, "drop schema spectrum")["C"] == "3F000"
+
+
+def test_a_table_that_the_catalog_has_not_is_not_there(lake: Lake, spectrum: Any) -> None:
+    assert refused(spectrum, "select * from spectrum.no_such_table")["C"] == "42P01"
+    spectrum.rollback()
+    assert raw(spectrum) == ["a", "b", "c"]
+    spectrum.rollback()
+    lake._catalog.drop_table(ECOMMERCE_RAW.lake)
+    assert refused(spectrum, "select * from spectrum.events_raw")["C"] == "42P01"
+    spectrum.rollback()
+    assert run(spectrum, "select * from svv_external_tables") == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("from data catalog database 'd'", "needs IAM_ROLE"),
+        (f"from data catalog {ROLE}", "needs DATABASE"),
+        (f"from data catalog database 'd' access_key_id 'made-up' {ROLE}", "ACCESS_KEY_ID"),
+        ("from data catalog database 'd' credentials 'aws_access_key_id=made-up'", "CREDENTIALS"),
+        ("from data catalog database 'd' iam_role 'made-up'", "IAM_ROLE"),
+        (f"from data catalog database 'd' {ROLE} format parquet", "FORMAT"),
+        (f"from data catalog database 'd' {ROLE} create external database if not exists", "CREATE"),
+        (f"from hive metastore database 'd' uri 'here' {ROLE}", "DATA CATALOG only"),
+    ],
+)
+def test_an_external_schema_by_other_means_is_refused(connection: Any, statement: str, reason: str) -> None:
+    error = refused(connection, f"create external schema wrong {statement}")
+    assert reason in error["M"] and "made-up" not in str(error)
+
+
+def test_external_tables_are_not_changed(lake: Lake, spectrum: Any, store: Store) -> None:
+    for statement in (
+        "insert into spectrum.events_raw (userid) values ('z')",
+        'delete from "spectrum".events_raw',
+        "update spectrum.events_raw set userid = 'z'",
+        "truncate spectrum.events_raw",
+        "drop table if exists spectrum.events_raw",
+        "alter table spectrum.events_raw add column x int",
+        "create table spectrum.mine as select 1 as x",
+        "create view spectrum.mine as select 1 as x",
+        store.copy(store.put("1.parquet", table()), target="spectrum.events_raw"),
+    ):
+        assert "external table is not changed" in refused(spectrum, statement)["M"], statement
+        spectrum.rollback()
+    assert "drops no database" in refused(spectrum, "drop schema spectrum drop external database cascade")["M"]
+    spectrum.rollback()
+    run(spectrum, "create table shop.users as select userid from spectrum.events_raw")
+    run(spectrum, "delete from shop.users using spectrum.events_raw e where users.userid = e.userid and e.userid > 'a'")
+    assert run(spectrum, "select *, 'insert into spectrum.events_raw' from shop.users")[0][0] == "a"
+    assert raw(spectrum) == ["a", "b", "c"]
 
 
 PROJECT = {
