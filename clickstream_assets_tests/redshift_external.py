@@ -83,6 +83,9 @@ _OPTIONS = {
     "REGION": r"region\s+'([a-z0-9-]+)'",
     "IAM_ROLE": r"iam_role\s+'(arn:aws:iam::\d{12}:role/[^']+)'",
 }
+#: Redshift writes what it learns of an external table into its own catalog, in the transaction that reads the table.
+#: AWS's documentation does not say so; Iceberg on Glue, Spectrum and datashares are reported there.
+_READ_ONLY = "https://github.com/awslabs/mcp/issues/3342"
 #: what changes the relation that is named next
 _CHANGES = (
     r"(?:\binto|^\s*update|^\s*delete(?:\s+from)?|^\s*truncate(?:\s+table)?|^\s*copy|^\s*alter\s+table"
@@ -244,7 +247,16 @@ class External:
             _refuse(code, schema)
         if re.search(r"\bsvv_external_(?:tables|columns)\b", code, FLAGS):
             self._list(schemas)
-        for schema, table in self._read_by(code, schemas):
+        read = self._read_by(code, schemas)
+        if read and self.client.run("show transaction_read_only") == [["on"]]:
+            schema, table = min(read, key=str)
+            raise ServerError(
+                f'Failed to incorporate external table "{schema.name}"."{table}" into local catalog. '
+                "Error=transaction is read-only",
+                f"See {_READ_ONLY}",
+                "XX000",
+            )
+        for schema, table in read:
             self._fill(schema, table)
         return sql
 

@@ -540,6 +540,21 @@ def test_a_table_that_the_catalog_has_not_is_not_there(lake: Lake, spectrum: Any
     assert run(spectrum, "select * from svv_external_tables") == []
 
 
+def test_a_transaction_that_may_only_read_may_not_read_external_tables(lake: Lake, spectrum: Any) -> None:
+    """As reported of Redshift, which writes down what it learns of such a table."""
+    run(spectrum, "create view shop.raw as select userid from spectrum.events_raw with no schema binding")
+    spectrum.commit()
+    spectrum.autocommit = True
+    for relation in ("spectrum.events_raw", "shop.raw"):
+        run(spectrum, "begin read only")
+        assert run(spectrum, "select count(*), 'spectrum.events_raw' from shop.events")[0][0] == 0
+        assert run(spectrum, "select count(*) from svv_external_tables") == [[1]]
+        assert "transaction is read-only" in refused(spectrum, f"select * from {relation}")["M"]
+        run(spectrum, "rollback")
+        assert raw(spectrum, relation) == ["a", "b", "c"]
+    spectrum.autocommit = False
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
