@@ -20,7 +20,7 @@ from clickstream_assets.errors import PublishError, QueryRefused
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, Table
 from clickstream_assets.settings import Settings
-from clickstream_assets.storage.lake import Lake
+from clickstream_assets.storage.lake import Lake, Snapshot
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile
 from clickstream_assets.storage.warehouse import Transaction, Warehouse
 from clickstream_assets_tests.conftest import Home, use_home
@@ -115,28 +115,39 @@ def test_a_first_load_of_nothing_makes_the_relation(lake, warehouse) -> None:
     assert (names, rows) == ([column.name for column in ECOMMERCE_CLEANED.columns], [])
 
 
-def test_a_snapshot_is_taken_when_no_other_load_can_come_between(home, lake, warehouse) -> None:
+def test_a_load_looks_at_the_lake_when_no_other_can_come_between(home, lake, warehouse) -> None:
     """The second load begins in the middle of the first, waits for it, and replaces what it brought."""
     publish(lake, warehouse, {MONDAY: "a"})
     other = home.platform
-    begun = threading.Event()
+    ready, begin, looked = threading.Event(), threading.Event(), threading.Event()
+    snapshot = other.lake.snapshot
+
+    def look(table: Table, days: Collection[date] | None = None) -> Snapshot:
+        looked.set()
+        return snapshot(table, days)
+
+    def follow() -> None:
+        snapshot(ECOMMERCE_CLEANED)
+        other.warehouse.source_snapshots("nobody")  # so that it has connected
+        other.lake.snapshot = look
+        ready.set()
+        begin.wait(30)
+        show(other.warehouse, other.lake, ECOMMERCE_CLEANED, [MONDAY])
 
     def work(transaction: Transaction) -> None:
         into_lake(lake, {MONDAY: "bc", TUESDAY: "t"})
         warehouse.load(transaction, lake, ECOMMERCE_CLEANED, [MONDAY, TUESDAY])
         into_lake(lake, {MONDAY: "d"})
-        second.start()
-        begun.wait(10)
-        second.join(0.3)
-        assert second.is_alive(), "it waits"
-
-    def follow() -> None:
-        begun.set()
-        show(other.warehouse, other.lake, ECOMMERCE_CLEANED, [MONDAY])
+        begin.set()
+        assert not looked.wait(0.5), "it waits before it looks"
 
     second = threading.Thread(target=follow)
-    warehouse.transact("test", work)
-    second.join(30)
+    second.start()
+    ready.wait(30)
+    try:
+        warehouse.transact("test", work)
+    finally:
+        second.join(30)
     assert users(warehouse) == ["d", "t"]
 
 
@@ -231,12 +242,12 @@ def test_a_warehouse_goes_on_after_an_error(lake, warehouse) -> None:
     for fail in (lambda t: t.run("select nonsense"), interrupt, load_what_is_not_there):
         with pytest.raises((Exception, KeyboardInterrupt)):
             warehouse.transact("test", partial(record, then=fail))
+        assert warehouse.source_snapshots("a.x") == {}, "in a transaction, which must not be the one that failed"
         with pytest.raises(QueryRefused):
             warehouse.query("select nonsense")
-        assert ledger(warehouse) == []
         publish(lake, warehouse, {MONDAY: "b"})
         assert users(warehouse) == ["b"]
-        assert warehouse.source_snapshots("a.x") == {}
+        assert ledger(warehouse) == []
     warehouse.transact("test", partial(record, then=lambda _: None))
     assert ledger(warehouse) == [("a.x", MONDAY, "r", 1, 1)]
 
