@@ -244,7 +244,8 @@ class ServerError(Exception):
         return cls(fields.get(b"M", ""), fields.get(b"D", ""), fields.get(b"C", ""))
 
     @property
-    def sent(self) -> bytes:
+    def body(self) -> bytes:
+        """As the server sends it."""
         fields = {"S": "ERROR", "C": self.sqlstate, "M": self.message, "D": self.detail}
         return b"".join(f"{k}{v}".encode() + b"\0" for k, v in fields.items() if v) + b"\0"
 

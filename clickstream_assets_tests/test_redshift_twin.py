@@ -187,6 +187,35 @@ def test_a_transaction_is_all_or_nothing_and_an_error_blocks_it_until_rollback(t
         assert count(other) == 1
 
 
+def test_an_isolated_transaction_sees_one_snapshot_that_is_taken_after_its_locks(twin: Twin) -> None:
+    with twin.fresh_database() as name:
+        twin.isolate(name)
+        apart = replace(twin, database=name)
+        with apart.connect() as first, apart.connect() as second:
+            run(first, "create table numbers (number int)")
+            first.commit()
+
+            def add(number: int) -> None:
+                run(second, f"insert into numbers values ({number})")
+                second.commit()
+
+            def seen() -> int:
+                return int(run(first, "select count(*) from numbers")[0][0])
+
+            run(first, "select count(*) from information_schema.tables")
+            add(1)
+            assert seen() == 1, "the catalog was no reason for a snapshot"
+            add(2)
+            assert seen() == 1
+            first.rollback()
+            assert seen() == 2
+            run(second, "update numbers set number = number + 1")
+            second.commit()
+            assert refused(first, "delete from numbers")["M"] == "1023"
+            first.rollback()
+            assert seen() == 2
+
+
 def test_two_statements_at_once_are_refused(standing: Any) -> None:
     assert "multiple commands" in refused(standing, "select 1; select 2")["M"]
 
