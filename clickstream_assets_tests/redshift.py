@@ -5,9 +5,13 @@ statements that a load sends are well-formed, in one transaction and in the righ
 of its manifest, by position and by type, and disappears with its transaction; a table of an external schema is what the
 Glue catalog and the lake have at that moment; nothing is used that AWS documents as unsupported.
 
-What it does not prove: Redshift's planner, distribution and sort keys, encodings, concurrency and isolation, the speed
-of a COPY and the exact words of its errors, IAM, the speed of Spectrum, late binding of views, Redshift's binary
-transfer format, and whatever SQL PostgreSQL and Redshift both accept but answer differently.
+What it does not prove: Redshift's planner, distribution and sort keys, encodings, which transactions it finds not to be
+serializable (that each sees one snapshot a test can ask for: ``Twin.isolate``), the speed of a COPY and the exact words
+of its errors, IAM, the speed of Spectrum, late binding of views, Redshift's binary transfer format, and whatever SQL
+PostgreSQL and Redshift both accept but answer differently, such as backslashes in literals and trailing blanks in
+comparisons. Of what Redshift refuses it knows what a pattern finds in one statement: it lets through correlated
+subqueries that Redshift cannot decorrelate, and a subquery in an INSERT of several rows; and where AWS's page gives
+only a syntax, Redshift may take more than that.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from typing import Any
 
 from clickstream_assets_tests import redshift_external as external
 from clickstream_assets_tests.redshift_external import CreateExternalSchema, External, Glue
-from clickstream_assets_tests.redshift_statements import FLAGS, Copy, ServerError, quoted, translated
+from clickstream_assets_tests.redshift_statements import FLAGS, Copy, ServerError, masked, quoted, translated
 from clickstream_assets_tests.servers import S3Server, free_ports
 
 _VERSION = b"server_version\x008.0.2\0"
@@ -170,6 +174,7 @@ class _Session(threading.Thread):
         self._server: Server | None = None
         self._statements: dict[bytes, str] = {}
         self._database = self._running = self._fresh = ""
+        self._looked = self._begun = False
 
     def run(self) -> None:
         try:
@@ -222,9 +227,13 @@ class _Session(threading.Thread):
                     return ([_message(b"2", b"")] if kind == b"E" else []) + [_message(b"C", message.tag + b"\0")]
                 forward.append(message)
         except ServerError as error:
-            return [_message(b"E", self._failed(server, error, before).sent)]
+            return [_message(b"E", self._failed(server, error, before).body)]
         server.send(*forward)
-        return [_message(kind, body) for kind, body in server.replies()]
+        answers = [_message(kind, _as_redshift(body) if kind == b"E" else body) for kind, body in server.replies()]
+        ran = any(kind in b"EQ" for kind, _ in batch)
+        if ran and server.status == b"T" and re.match(r"\s*truncate\b", masked(self._running), FLAGS):
+            server.run("commit")  # https://docs.aws.amazon.com/redshift/latest/dg/r_TRUNCATE.html
+        return answers
 
     def _checked(self, server: Server, kind: bytes, body: bytes) -> bytes | Copy | CreateExternalSchema:
         """The message for PostgreSQL; or what was done instead, since PostgreSQL has nothing like it.
@@ -240,6 +249,8 @@ class _Session(threading.Thread):
         elif kind == b"B":
             self._running = self._statements.get(body.split(b"\0", 2)[1], "")
         elif kind == b"Q":
+            if ";" in masked(body[:-1].decode()).rstrip("; \n\t"):
+                raise ServerError("The twin takes one command at a time", sqlstate="42601")
             self._running = self._fresh = body[:-1].decode()
             body = self._translated(server, self._running).encode() + b"\0"
         if kind in b"EQ":
@@ -254,12 +265,31 @@ class _Session(threading.Thread):
 
     def _translated(self, server: Server, sql: str) -> str:
         """The statement for PostgreSQL, for which the external tables that it reads are brought up to date."""
-        text = "" if _ours(sql) else translated(sql)
+        within = server.status != b"I"
+        if self._database in self._twin.isolated:
+            self._begin_late(server, sql)
+        text = "" if _ours(sql) else translated(sql, within=within)
         if not self._twin.has_external_schemas or server.status == b"E":
             return text
         twin, database = self._twin, self._database
         prepared = External(server, twin.glue, lambda: twin.administrator(database)).prepared(sql)
-        return text if prepared == sql else translated(prepared)
+        return text if prepared == sql else translated(prepared, within=within)
+
+    def _begin_late(self, server: Server, sql: str) -> None:
+        """Begin the transaction again before the first statement for which Redshift takes its snapshot, or locks.
+
+        PostgreSQL has taken one already if its catalog was asked. See ``Twin.isolate``.
+        """
+        code = masked(sql, names=True)
+        if server.status != b"T":
+            self._looked = self._begun = False
+        elif re.match(r"\s*(?:select\b(?!.*\b(?:from|join)\s+(?!information_schema\b|pg_))|show\b|set\b)", code, FLAGS):
+            self._looked = True
+        elif not re.match(r"\s*(?:begin|start|commit|end|rollback|abort)\b", code, FLAGS) and not self._begun:
+            if self._looked:
+                server.run("commit")
+                server.run("begin")
+            self._begun = True
 
     def _do(self, server: Server, statement: Copy | CreateExternalSchema) -> None:
         """Do what PostgreSQL cannot, in the client's transaction or in one of its own."""
@@ -311,6 +341,13 @@ class _Session(threading.Thread):
         except ServerError as error:
             self._twin.record(error, started, *table[0])
             raise
+
+
+def _as_redshift(error: bytes) -> bytes:
+    """Of two that changed the same row the second one gets error 1023."""
+    if b"\0C40001\0" not in error:
+        return error
+    return ServerError("1023", "Serializable isolation violation on table - 100001", "XX000").body
 
 
 def _ours(sql: str) -> Copy | CreateExternalSchema | None:
@@ -436,6 +473,8 @@ class Twin:
     postgres: Any = field(default=None, repr=False)
     #: whether a session has ever made one; before that none looks for any
     has_external_schemas: bool = field(default=False, init=False, repr=False)
+    #: databases whose transactions see one snapshot each; in the others each statement sees what was committed
+    isolated: set[str] = field(default_factory=set, init=False, repr=False)
     _listener: socket.socket | None = field(default=None, init=False, repr=False)
     _sessions: list[_Session] = field(default_factory=list, init=False, repr=False)
     _planned: list[tuple[str, ServerError]] = field(default_factory=list, init=False, repr=False)
@@ -477,6 +516,16 @@ class Twin:
             ssl=False,
             application_name="tests",
         )
+
+    def isolate(self, database: str) -> None:
+        """Let a transaction there see one snapshot, taken when it first reads or changes a table, or makes one.
+
+        That is Redshift's default, SNAPSHOT: https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation.html.
+        A LOCK takes no snapshot, nor does a query of the catalog. External tables are filled before the snapshot only.
+        """
+        self.isolated.add(database)
+        text = f"alter database {database} set default_transaction_isolation = 'repeatable read'"
+        self._administer(text, database="postgres")
 
     def fail_next(
         self,

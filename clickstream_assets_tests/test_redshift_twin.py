@@ -7,9 +7,14 @@ import gc
 import io
 import json
 import os
+import re
+import socket
+import struct
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -28,6 +33,7 @@ from redshift_connector.error import Error, ProgrammingError
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW
 from clickstream_assets.storage.lake import Lake
 from clickstream_assets_tests import redshift
+from clickstream_assets_tests import redshift_statements as statements
 from clickstream_assets_tests.conftest import Home
 from clickstream_assets_tests.redshift import Twin
 from clickstream_assets_tests.servers import S3Server
@@ -103,6 +109,22 @@ def connection(twin: Twin) -> Iterator[Any]:
         yield connection
 
 
+@pytest.fixture(scope="module")
+def shop(twin: Twin) -> Iterator[Any]:
+    """A connection for many tests to a database in which ``shop.events`` exists."""
+    with twin.connect() as connection:
+        run(connection, "create schema if not exists shop", f"create table if not exists shop.events ({DDL})")
+        connection.commit()
+        yield connection
+
+
+@pytest.fixture
+def standing(shop: Any) -> Iterator[Any]:
+    """The same for a test that leaves nothing behind."""
+    yield shop
+    shop.rollback()
+
+
 def run(connection: Any, *statements: str) -> list[list[Any]]:
     """The rows of the last statement, where it has any."""
     cursor = connection.cursor()
@@ -165,8 +187,75 @@ def test_a_transaction_is_all_or_nothing_and_an_error_blocks_it_until_rollback(t
         assert count(other) == 1
 
 
-def test_two_statements_at_once_are_refused(connection: Any) -> None:
-    assert "multiple commands" in refused(connection, "select 1; select 2")["M"]
+def test_an_isolated_transaction_sees_one_snapshot_that_is_taken_after_its_locks(twin: Twin) -> None:
+    with twin.fresh_database() as name:
+        twin.isolate(name)
+        apart = replace(twin, database=name)
+        with apart.connect() as first, apart.connect() as second:
+            run(first, "create table numbers (number int)")
+            first.commit()
+
+            def add(number: int) -> None:
+                run(second, f"insert into numbers values ({number})")
+                second.commit()
+
+            def seen() -> int:
+                return int(run(first, "select count(*) from numbers")[0][0])
+
+            run(first, "select count(*) from information_schema.tables")
+            add(1)
+            assert seen() == 1, "the catalog was no reason for a snapshot"
+            add(2)
+            assert seen() == 1
+            first.rollback()
+            assert seen() == 2
+            run(second, "update numbers set number = number + 1")
+            second.commit()
+            assert refused(first, "delete from numbers")["M"] == "1023"
+            first.rollback()
+            assert seen() == 2
+
+
+def test_two_statements_at_once_are_refused(standing: Any) -> None:
+    assert "multiple commands" in refused(standing, "select 1; select 2")["M"]
+
+
+def test_in_a_transaction_that_failed_everything_fails_the_same_way(twin: Twin, standing: Any, store: Store) -> None:
+    create = f"create external schema x from data catalog database 'd' {ROLE}"
+    for statement in ("select array[1]", "select no_such_column", store.copy(), "copy shop.events from stdin"):
+        assert refused(standing, statement)["C"] != "25P02"
+        for then in ("select 1", "select array[1]", "truncate shop.events", store.copy(), create, "copy x from stdin"):
+            assert refused(standing, then)["C"] == "25P02", (statement, then)
+        standing.commit()
+        assert run(standing, "select 1") == [[1]], "what committed rolled back, and the connection goes on"
+        standing.rollback()
+
+
+def test_a_client_that_is_gone_has_done_nothing(twin: Twin, standing: Any) -> None:
+    before = count(standing)
+    standing.rollback()
+    gone = twin.connect()
+    run(gone, "insert into shop.events (number) values (1)", "lock shop.events")
+    os.close(gone._usock.detach())
+    run(standing, "set statement_timeout = 10000", "lock shop.events")
+    assert count(standing) == before
+
+
+def test_a_query_is_cancelled_by_its_key(twin: Twin, standing: Any) -> None:
+    run(standing, "lock shop.events")
+    with twin.connect() as other:
+        key = other._backend_key_data
+        failed: list[dict[str, str]] = []
+        waiting = threading.Thread(target=lambda: failed.append(refused(other, "select count(*) from shop.events")))
+        waiting.start()
+        end = time.monotonic() + 10
+        while run(standing, "select count(*) from pg_locks where not granted") == [[0]] and time.monotonic() < end:
+            time.sleep(0.01)
+        with socket.create_connection((twin.host, twin.port)) as canceller:
+            canceller.sendall(struct.pack("!ii", 8 + len(key), 80877102) + key)
+        waiting.join(10)
+        assert [error["C"] for error in failed] == ["57014"]
+        other.rollback()
 
 
 def test_a_copy_loads_exactly_what_the_manifest_lists(connection: Any, store: Store) -> None:
@@ -298,48 +387,171 @@ def test_a_copy_by_other_means_is_refused(connection: Any, options: str, reason:
     assert reason in error["M"] and "made-up" not in str(error)
 
 
-@pytest.mark.parametrize(
-    ("statement", "name"),
-    [
-        ("insert into shop.events (number) values (1) on conflict do nothing", "ON CONFLICT"),
-        ("delete from shop.events returning number", "RETURNING"),
-        ("select distinct on (day) * from shop.events", "DISTINCT ON"),
-        ("select * from shop.events tablesample system (10)", "TABLESAMPLE"),
-        ("select * from shop.events e, lateral (select e.number) n", "LATERAL"),
-        ("select count(*) filter (where number > 1) from shop.events", "FILTER"),
-        ("select * from (values (1), (2)) v", "VALUES"),
-        ("create index i on shop.events (number)", "index"),
-        ("create sequence shop.s", "sequence"),
-        ("create temporary view v as select 1", "temporary view"),
-        ("select array[1, 2]", "array"),
-        ("create table shop.a (x int[])", "array"),
-        ("create table shop.a (x int, id bigserial)", "SERIAL"),
-        ("create table shop.a (x jsonb)", "JSON"),
-        ("select '{}'::json", "JSON"),
-        ("select cast(name as jsonb) from shop.events", "JSON"),
-        ("create table shop.a (x uuid)", "type"),
-        ("select string_agg(name, ',') from shop.events", "STRING_AGG"),
-        ("select 1 where 1 is distinct from 2", "IS DISTINCT FROM"),
-        ("select extract(isodow from day) from shop.events", "ISODOW"),
-        ("copy shop.events from stdin", "COPY"),
-    ],
-)
-def test_what_redshift_lacks_is_refused_by_name(connection: Any, statement: str, name: str) -> None:
-    error = refused(connection, statement)
+REFUSED = [
+    ("insert into shop.events (number) values (1) on conflict do nothing", "ON CONFLICT"),
+    ("delete from shop.events returning number", "RETURNING"),
+    ("with x as (select 1 as n) insert into shop.events (number) select n from x", "WITH before INSERT"),
+    ("select distinct on (day) * from shop.events", "DISTINCT ON"),
+    ("select * from shop.events tablesample system (10)", "TABLESAMPLE"),
+    ("select * from shop.events e, lateral (select e.number) n", "LATERAL"),
+    ("select * from unnest(string_to_array('a', 'b')) with ordinality", "WITH ORDINALITY"),
+    ("select count(*) filter (where number > 1) from shop.events", "FILTER"),
+    ("with gone as (delete from shop.events) select 1", "a change within WITH"),
+    ("with x as materialized (select 1) select * from x", "AS MATERIALIZED"),
+    ("select * from shop.events fetch first 2 rows only", "FETCH FIRST"),
+    ("select * from shop.events for update", "FOR UPDATE"),
+    ("select sum(number) over w from shop.events window w as (order by day)", "WINDOW"),
+    ("select 1 except all select 2", "EXCEPT ALL"),
+    ("select sum(number) over (order by day range between 1 preceding and current row) from shop.events", "RANGE"),
+    ("select sum(number) over (order by day rows 1 preceding exclude ties) from shop.events", "EXCLUDE"),
+    ("select * from (values (1), (2)) v", "VALUES"),
+    ("with x (n) as (values (1)) select * from x", "VALUES"),
+    ("select 1 union all values (2)", "VALUES"),
+    ("values (1), (2)", "command"),
+    ("select array[1, 2]", "array"),
+    ("create table shop.a (x int[])", "array"),
+    ("select row(1, 2)", "row constructor"),
+    ('select name collate "C" from shop.events', "COLLATE"),
+    ("create index i on shop.events (number)", "index"),
+    ("create sequence shop.s", "sequence"),
+    ("create trigger t before insert on shop.events execute function f()", "trigger"),
+    ("create or replace constraint trigger t after insert on shop.events execute function f()", "trigger"),
+    ("create table shop.a (x int) tablespace pg_default", "tablespace"),
+    ("create table shop.a (x int) partition by range (x)", "partitioning"),
+    ("create table shop.a partition of shop.events default", "partitioning"),
+    ("create table shop.a (y int) inherits (shop.events)", "inheritance"),
+    ("create table shop.a (x int check (x > 0))", "CHECK"),
+    ("alter table shop.events add constraint c check (number > 0)", "CHECK"),
+    ("create unlogged table shop.a (x int)", "UNLOGGED"),
+    ("create table shop.a (x int, y int generated always as (x + 1) stored)", "GENERATED ALWAYS"),
+    ("create temp table a (x int) on commit drop", "ON COMMIT"),
+    ("create table shop.a (like shop.events including all)", "INCLUDING ALL"),
+    ("create temporary view v as select 1", "temporary view"),
+    ("alter table shop.events add column if not exists x int", "IF [NOT] EXISTS of a column"),
+    ("alter table shop.events drop column if exists x", "IF [NOT] EXISTS of a column"),
+    ("alter table shop.events alter column number type decimal(20,0)", "no VARCHAR"),
+    ("alter table shop.events alter number set not null", "SET or DROP"),
+    ("alter table shop.events set schema public", "SET SCHEMA"),
+    ("alter table shop.events add column x decimal(12,2), add column y int", "a second column"),
+    ("create table shop.a (x int, id bigserial)", "SERIAL"),
+    ("create table shop.a (x jsonb)", "type"),
+    ("select '{}'::json", "type"),
+    ("select cast(name as jsonb) from shop.events", "type"),
+    ("create table shop.a (x uuid)", "type"),
+    ("create table shop.a (x bit varying(3))", "type"),
+    ("select string_agg(name, ',') from shop.events", "function"),
+    ("insert into shop.events (number) select generate_series(1, 3)", "function"),
+    ("select pg_catalog.regexp_matches(name, 'x') from shop.events", "function"),
+    ("select pg_advisory_lock(1)", "function"),
+    ("select 1 where 1 is distinct from 2", "IS DISTINCT FROM"),
+    ("select extract(isodow from day) from shop.events", "ISODOW"),
+    ("explain analyze select 1", "EXPLAIN ANALYZE"),
+    ("explain (costs off) select 1", "EXPLAIN ANALYZE"),
+    ("merge into shop.events e using shop.events s on e.day = s.day when matched then delete", "alias"),
+    ("merge into shop.events using (select 1 as n) s on number = n when matched then delete", "subquery"),
+    ("merge into shop.events using shop.s on number = n when matched and n > 1 then delete", "condition"),
+    ("merge into shop.events using shop.s on number = n when not matched then do nothing", "DO NOTHING"),
+    ("with x as (select 1) merge into shop.events using shop.s on number = n when matched then delete", "WITH"),
+    ("delete from shop.events e where e.number = 1", "alias"),
+    ('delete from "shop"."events" as e', "alias"),
+    ("truncate shop.events, shop.other", "TRUNCATE"),
+    ("truncate table shop.events cascade", "TRUNCATE"),
+    ("update shop.events set number = 1 from shop.a left join shop.b on a.x = b.x where a.x = number", "outer join"),
+    ("savepoint s", "command"),
+    ("do 'begin end'", "command"),
+    ("create type shop.mood as enum ('a')", "command"),
+    ("create domain shop.d as int", "command"),
+    ("create extension file_fdw", "command"),
+    ("listen x", "command"),
+    ("copy shop.events from stdin", "COPY"),
+]
+
+
+@pytest.mark.parametrize(("statement", "name"), REFUSED)
+def test_what_redshift_lacks_is_refused_by_name(standing: Any, statement: str, name: str) -> None:
+    error = refused(standing, statement)
     assert error["C"] == "0A000" and name in error["M"]
     assert error["D"].startswith("See https://docs.aws.amazon.com/redshift/latest/dg/")
-    connection.rollback()
-    assert count(connection) == 0
+    assert refused(standing, "select 1")["C"] == "25P02"
 
 
 def test_words_in_literals_names_and_comments_are_only_words(connection: Any) -> None:
     ((text, name),) = run(
         connection,
         "-- on conflict, array[1]\n"
-        "/* select distinct on (x) returning */ "
-        "select 'on conflict ''returning'' x::jsonb sortkey(x) varchar(max) array[1]', 1 as \"tablesample[\"",
+        "/* select distinct on (x) /* fetch first */ returning */ "
+        "select e'\\'array[1]' || 'on conflict ''returning'' x::jsonb sortkey(x) varchar(max) array[1]', "
+        '1 as "tablesample["',
     )
-    assert text == "on conflict 'returning' x::jsonb sortkey(x) varchar(max) array[1]" and name == 1
+    assert text == "'array[1]on conflict 'returning' x::jsonb sortkey(x) varchar(max) array[1]" and name == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into shop.events (number) with x as (select 1 as n) select n from x",
+        "with recursive x (n) as (select 1 union all select n + 1 from x where n < 3) select * from x",
+        "select 1 as encode, 2 as format, 3 as corr, 4 as every, 5 as share, 6 as ties, 7 as groups",
+        "select sum(number) over (order by at rows between 1 preceding and current row) from shop.events",
+        "select * from shop.events order by number nulls first limit 2 offset 1",
+        "select number from shop.events where number in (1, 2) union all select 3 intersect select 3",
+        "select * from (select 1 as values_ union select 2) v",
+        "create table shop.a (id int primary key, uuid_text varchar(36), checked varchar(1), bit_count int)",
+        "create temp table a (like shop.events including defaults)",
+        "create table shop.a as select 1 as inherited, 2 as partition_by",
+        "alter table shop.events add column x decimal(12,2)",
+        "alter table shop.events drop column amount",
+        "alter table shop.events rename column amount to jsonb",
+        "explain select * from shop.events",
+        "explain verbose select 1",
+        "delete from shop.events where number = 1",
+        "delete from shop.events using shop.events e where e.number = events.number",
+        "delete from shop.events",
+        "update shop.events e set number = 1 from (select 1 as n from shop.events left join (select 2) y on true) x",
+        "update shop.events set number = 2 where number in (select 1 from shop.events left join (select 2) y on true)",
+        "merge into shop.events using shop.events s on events.number = s.number when matched then delete",
+        "lock shop.events",
+        "declare c cursor for select 1",
+        "create view shop.v as select 'do' as type, 'savepoint' as listen",
+        "set timezone to 'UTC'",
+        "comment on table shop.events is 'do (values) x'",
+    ],
+)
+def test_what_only_looks_like_it_is_let_through(standing: Any, statement: str) -> None:
+    run(standing, statement)
+
+
+def test_every_refusal_says_where_aws_says_so() -> None:
+    refusals = (*statements.REFUSALS, *statements.OUTER_REFUSALS, *statements.ALONE)
+    assert all(re.fullmatch(re.escape(statements.GUIDE) + r"[\w-]+\.html", source) for _, _, source in refusals)
+    parts = [statement for statement, _ in REFUSED] + ["vacuum", "alter table x alter column y type varchar(3)"]
+    untried = [
+        name
+        for name, pattern, _ in refusals
+        if not any(re.search(pattern, statements.masked(part), statements.FLAGS) for part in parts)
+    ]
+    assert not untried
+
+
+@pytest.mark.parametrize(
+    "statement", ["alter table shop.events alter column name type varchar(30)", "vacuum shop.events"]
+)
+def test_what_may_not_be_part_of_a_transaction_is_refused_within_one(connection: Any, statement: str) -> None:
+    error = refused(connection, statement)
+    assert error["C"] == "25001" and "transaction block" in error["M"]
+    connection.rollback()
+    connection.autocommit = True
+    run(connection, statement)
+
+
+def test_truncate_commits_what_was_before_it(twin: Twin, connection: Any) -> None:
+    """https://docs.aws.amazon.com/redshift/latest/dg/r_TRUNCATE.html"""
+    run(connection, "insert into shop.events (number) values (1)")
+    connection.commit()
+    run(connection, "create table shop.other as select 1 as one", "truncate table shop.events")
+    connection.rollback()
+    assert count(connection) == 0
+    assert run(connection, "select one from shop.other") == [[1]]
 
 
 def test_tables_and_views_are_made_as_redshift_makes_them(connection: Any) -> None:

@@ -342,6 +342,39 @@ def test_a_staged_file_that_is_gone_leaves_the_table_as_it_was(lake) -> None:
     assert read(lake) == {MONDAY: ["a", "b"]}
 
 
+def test_a_lake_goes_on_after_what_it_refused_and_what_failed(lake) -> None:
+    """The same object; and what was refused is published when it is mended."""
+    lake.publish(stage(lake, {MONDAY: "ab", TUESDAY: "c"}))
+    bad = write(lake, TABLE, MONDAY, mutated("another order"))
+    with pytest.raises(PublishError):
+        lake.publish(Staged(TABLE, [MONDAY], [bad], [], [], "r"))
+    lake.publish(stage(lake, {MONDAY: "x"}))
+    with pytest.raises(PublishError):
+        lake.publish(dataclasses.replace(stage(lake, {MONDAY: "y", WEDNESDAY: "z"}), days=[MONDAY]))
+    gone = stage(lake, {MONDAY: "g"})
+    lake.files.delete(gone.files[0].path)
+    with pytest.raises((FileNotFoundError, ClickstreamError)):
+        lake.publish(gone)
+    lake.publish(dataclasses.replace(gone, files=[write(lake, TABLE, MONDAY, rows(MONDAY, "new"))]))
+    lake.publish(stage(lake, {TUESDAY: []}))
+    assert read(lake) == {MONDAY: ["e", "n", "w"]}
+    assert through_iceberg(lake) == [("e", MONDAY), ("n", MONDAY), ("w", MONDAY)]
+
+
+def test_files_of_an_older_registry_keep_each_value_in_its_column(lake) -> None:
+    """The order of columns changed in between: Iceberg reads by name, and no file is the other's."""
+    lake.publish(stage(lake, {MONDAY: "a"}))
+    first, second, *others = TABLE.columns
+    assert first.type == second.type
+    changed = dataclasses.replace(TABLE, columns=(second, first, *others))
+    with pytest.raises(PublishError, match="another order"):
+        lake.publish(stage(lake, {TUESDAY: "b"}, table=changed))
+    file = write(lake, changed, TUESDAY, rows(TUESDAY, "b").select(changed.arrow.names))
+    lake.publish(Staged(changed, [TUESDAY], [file], [], [], "r"))
+    assert through_iceberg(lake) == [("a", MONDAY), ("b", TUESDAY)]
+    assert read(lake) == {MONDAY: ["a"], TUESDAY: ["b"]}
+
+
 def quarantine(lake: Lake) -> dict[tuple[str, date], str]:
     """Rules and the file by asset and day."""
     found = {}
