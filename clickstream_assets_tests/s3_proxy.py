@@ -7,7 +7,6 @@ the proxy's own. A request gets a connection of its own to the server, a client 
 from __future__ import annotations
 
 import contextlib
-import random
 import socket
 import struct
 import threading
@@ -49,7 +48,8 @@ class Fault:
     ``cut_response`` when so many bytes of the answer's body have gone to the client, -1 for nothing of the answer: the
     server has done it and nobody is told.
 
-    ``times``: how often at most. ``seconds``: how long, from the first hit on. ``share``: of all that match.
+    ``times``: how often at most. ``seconds``: how long, from the first hit on. ``every``: which of those that match, 3 for
+    every third, so that who asks again comes through.
     """
 
     when: Callable[[Request], bool]
@@ -59,21 +59,22 @@ class Fault:
     cut_response: int | None = None
     times: int | None = None
     seconds: float | None = None
-    share: float = 1.0
+    every: int = 1
     hits: int = 0
-    first: float = field(default=0.0, init=False)
-    _random: random.Random = field(default_factory=lambda: random.Random(503), init=False)
+    _first: float = field(default=0.0, init=False)
+    _matched: int = field(default=0, init=False)
 
     def strikes(self, request: Request) -> bool:
         """Whether it happens to this request; counted if so."""
         if not self.when(request) or (self.times is not None and self.hits >= self.times):
             return False
         now = time.monotonic()
-        if self.seconds is not None and self.hits and now > self.first + self.seconds:
+        if self.seconds is not None and self.hits and now > self._first + self.seconds:
             return False
-        if self._random.random() >= self.share:
+        self._matched += 1
+        if self._matched % self.every:
             return False
-        self.first = self.first or now
+        self._first = self._first or now
         self.hits += 1
         return True
 

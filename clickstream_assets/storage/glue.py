@@ -37,4 +37,4 @@ class GlueCatalog(glue.GlueCatalog):
             ours = {update.snapshot.snapshot_id for update in updates if isinstance(update, AddSnapshotUpdate)}
             if not ours or not ours <= {snapshot.snapshot_id for snapshot in current.metadata.snapshots}:
                 raise
-            return CommitTableResponse(metadata=current.metadata, metadata_location=current.metadata_location)
+            return CommitTableResponse(metadata=current.metadata, **{"metadata-location": current.metadata_location})

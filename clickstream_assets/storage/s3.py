@@ -142,7 +142,7 @@ def client() -> Any:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    retries = {"mode": "standard", "max_attempts": ATTEMPTS}
+    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     try:
         return _session().client("s3", config=Config(retries=retries, connect_timeout=CONNECT_SECONDS))
     except (BotoCoreError, ValueError) as error:
