@@ -41,8 +41,8 @@ _UNREACHABLE = (
 #: how S3 and Glue, or the libraries that asked them, say it
 _SERVICE_WORDS = (
     (
-        r"slow_?down|service_?unavailable|throttl|too_?many_?requests|rate exceeded|internal_?(error|failure)"
-        r"|(http|http status|status code:) 50[0234]\b",
+        r"slow_?down|service_?unavailable|throttl|too_?many_?requests|rate exceeded|internal_?(error|failure|serv)"
+        r"|(http|http status|status code:) 50[0234]\b|\(50[0234]\)",
         _BUSY,
     ),
     (
@@ -60,6 +60,7 @@ _SERVICE = re.compile(
 )
 _LIBRARIES = ("sqlite3", "_duckdb", "duckdb", "botocore")
 _KEY = re.compile(r"key '([^'\n]*)' in bucket '([^'\n]*)'")
+_OPERATION = re.compile(r"when calling the (\w+) operation")
 _ADDRESS = re.compile(r"""(?:s3|https?)://[^\s'"?,]+""")
 
 
@@ -78,9 +79,17 @@ def _of_service(text: str) -> tuple[str, str | None] | None:
     for line in filter(_SERVICE.search, text.splitlines()):
         for words, remedy in _SERVICE_WORDS:
             if re.search(words, line, re.IGNORECASE):
-                key, address = _KEY.search(line), _ADDRESS.search(line)
-                return remedy, f"s3://{key[2]}/{key[1]}" if key else address[0] if address else None
+                return remedy, _place(line)
     return None
+
+
+def _place(line: str) -> str | None:
+    if key := _KEY.search(line):
+        return f"s3://{key[2]}/{key[1]}"
+    if address := _ADDRESS.search(line):
+        return address[0]
+    operation = _OPERATION.search(line)  # S3's own are told by whoever asked
+    return f"the catalog ({operation[1]})" if operation else None
 
 
 def explain(text: str, settings: Settings) -> str | None:

@@ -48,8 +48,8 @@ class Fault:
     ``cut_response`` when so many bytes of the answer's body have gone to the client, -1 for nothing of the answer: the
     server has done it and nobody is told.
 
-    ``times``: how often at most. ``seconds``: how long, from the first hit on. ``every``: which of those that match, 3 for
-    every third, so that who asks again comes through.
+    ``times``: how often at most. ``seconds``: how long, from the first hit on. ``every``: which of those that match,
+    3 for every third, so that who asks again comes through.
     """
 
     when: Callable[[Request], bool]

@@ -8,25 +8,22 @@ row.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
 
-from clickstream_assets import arrivals as looks
 from clickstream_assets.defs import arrivals
 from clickstream_assets.domains import domain
 from clickstream_assets.errors import ClickstreamError
-from clickstream_assets.schemas import ECOMMERCE_RAW
-from clickstream_assets.storage import files, publishing
+from clickstream_assets.storage import files, lake, spark
+from clickstream_assets.storage import s3 as storage_s3
 from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.s3 import S3
 from clickstream_assets_tests import forked, servers
@@ -52,6 +49,9 @@ CONTENTS = {
 #: what the models keep for the next run
 WORK_LISTS = ("ecommerce.stale_event_dates", "ecommerce.pending_ingestion_dates", "ops.run_window")
 
+#: how often a request is made where it is known to fail each time; with the waits of six it takes half a minute
+FEW = 2
+
 Tables = dict[str, list[tuple[Any, ...]]]
 When = Callable[[Request], bool]
 
@@ -72,6 +72,11 @@ def by(client: str) -> When:
 def commit(request: Request) -> bool:
     """What makes a commit to Glue."""
     return request.headers.get("x-amz-target", "").endswith(".UpdateTable")
+
+
+def few_attempts() -> None:
+    load_anew()
+    storage_s3.ATTEMPTS = lake.ATTEMPTS = spark.ATTEMPTS = FEW
 
 
 @pytest.fixture
@@ -127,11 +132,14 @@ def test_parts_of_an_upload_that_break_off_are_sent_again(root: Files, between: 
         assert root.read("large") == content
 
 
-def test_an_upload_that_keeps_breaking_off_makes_no_object(root: Files, between: Proxy, s3: S3Server) -> None:
-    """Arrow leaves the parts that arrived, which no listing of objects shows: a rule of the bucket has to remove them."""
-    with between.fault(Fault(on("large", "PUT"), cut_request=200_000)):
-        with pytest.raises(OSError, match="NETWORK_CONNECTION"), root.create("large") as stream:
-            stream.write(os.urandom(11 * 1024 * 1024))
+def test_an_upload_that_keeps_breaking_off_makes_no_object(
+    root: Files, between: Proxy, s3: S3Server, monkeypatch
+) -> None:
+    """Arrow leaves the parts that arrived, which no listing of objects shows: the bucket's lifecycle removes them."""
+    monkeypatch.setattr(storage_s3, "ATTEMPTS", FEW)
+    lasting = between.fault(Fault(on("large", "PUT"), cut_request=200_000))
+    with lasting, pytest.raises(OSError, match="NETWORK_CONNECTION"), root.create("large") as stream:
+        stream.write(os.urandom(11 * 1024 * 1024))
     assert root.files("") == []
     left = s3.client.list_multipart_uploads(Bucket=s3.bucket, Prefix=root.root.rpartition("/")[2])["Uploads"]
     assert [upload["Key"].rpartition("/")[2] for upload in left] == ["large"]
@@ -151,27 +159,27 @@ def glue_home(home: Home, s3_root: str) -> Home:
 
 def test_a_commit_whose_answer_is_lost_is_kept(before_glue: Proxy, glue_home: Home) -> None:
     """boto3 asks again and is refused: what happened must not be taken for what did not."""
-    lake = glue_home.platform.lake
-    lake.publish(stage(lake, {MONDAY: "ab", TUESDAY: "c"}))
+    ours = glue_home.platform.lake
+    ours.publish(stage(ours, {MONDAY: "ab", TUESDAY: "c"}))
     with before_glue.fault(Fault(commit, cut_response=-1, times=1)) as fault:
-        lake.publish(stage(lake, {MONDAY: "xyz"}))
+        ours.publish(stage(ours, {MONDAY: "xyz"}))
         assert fault.hits == 1
-    assert read(lake) == {MONDAY: ["x", "y", "z"], TUESDAY: ["c"]}
-    assert [user for user, _ in through_iceberg(lake)] == ["c", "x", "y", "z"]
+    assert read(ours) == {MONDAY: ["x", "y", "z"], TUESDAY: ["c"]}
+    assert [user for user, _ in through_iceberg(ours)] == ["c", "x", "y", "z"]
     assert sum(map(commit, before_glue.seen)) == 3, "two publications, and one that was asked for again"
 
 
 def test_a_commit_of_others_just_before_ours_loses_nothing_and_doubles_nothing(
     before_glue: Proxy, glue_home: Home
 ) -> None:
-    lake = glue_home.platform.lake
-    lake.publish(stage(lake, {MONDAY: "a"}))
+    ours = glue_home.platform.lake
+    ours.publish(stage(ours, {MONDAY: "a"}))
     other = glue_home.platform.lake
     staged = stage(other, {MONDAY: "bc", TUESDAY: "d"})
     with before_glue.fault(Fault(commit, before=lambda: other.publish(staged), times=1)):
-        lake.publish(stage(lake, {MONDAY: "xyz"}))
-    assert read(lake) == {MONDAY: ["x", "y", "z"], TUESDAY: ["d"]}
-    assert [user for user, _ in through_iceberg(lake)] == ["d", "x", "y", "z"]
+        ours.publish(stage(ours, {MONDAY: "xyz"}))
+    assert read(ours) == {MONDAY: ["x", "y", "z"], TUESDAY: ["d"]}
+    assert [user for user, _ in through_iceberg(ours)] == ["d", "x", "y", "z"]
 
 
 @dataclass(frozen=True)
@@ -188,8 +196,8 @@ class Shop:
         text = "".join(f"{line}\n" for line in (HEADER, *CONTENTS[content]))
         self.home.platform.landing.write(f"ecommerce/ingestion_date={DAY}/a.csv", text.encode())
 
-    def run(self) -> forked.Command:
-        return forked.start(self.home, "run", "ecommerce", "--date", DAY, first=load_anew)
+    def run(self, first: Callable[[], None] = load_anew) -> forked.Command:
+        return forked.start(self.home, "run", "ecommerce", "--date", DAY, first=first)
 
     def check_nothing_is_torn(self) -> None:
         for name, rows in self.home.tables().items():
@@ -206,16 +214,13 @@ def sentence(command: forked.Command) -> str:
     """The last line, if the command failed as it should: with one, and no traceback."""
     assert command.join() == 1, command.printed()
     lines = command.printed().strip().splitlines()
-    print(round(time.monotonic() - command.begun, 1), lines[-1], flush=True)
     assert lines[-1].startswith("clickstream: "), lines
     assert not [line for line in lines if "Traceback" in line], lines
     return lines[-1]
 
 
 @pytest.fixture(scope="module")
-def shop(
-    s3: S3Server, aws_endpoint: str, twin: Twin, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shop]:
+def shop(s3: S3Server, aws_endpoint: str, twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Its day is published with the first content, through the proxies and without a fault."""
     import boto3
 
@@ -247,7 +252,7 @@ def shop(
         }
         made = Shop(use_home(folder / "aws", patch, **settings), clean, before_s3, before_glue, twin)
         made.land("first")
-        print("clean run", made.run().succeed(), len(before_s3.seen), len(before_glue.seen), flush=True)
+        made.run().succeed()
         assert made.home.tables() == clean["first"]
         yield made
 
@@ -261,11 +266,73 @@ def test_bad_weather_does_not_keep_a_run_from_ending_right(shop: Shop) -> None:
         Fault(on(".parquet", "PUT", "POST"), cut_request=20, every=3),
         Fault(on(".parquet", "GET"), cut_response=10, every=3),
         Fault(on("landing", "GET"), cut_response=10, every=2),
-        Fault(anything, cut_response=-1, every=9),
-        Fault(anything, status=503, every=5),
+        Fault(anything, cut_response=-1, every=20),
+        Fault(anything, status=503, every=10),
     ]
     with ExitStack() as stack:
-        faults = [stack.enter_context(shop.s3.fault(fault)) for fault in weather]
-        faults.append(stack.enter_context(shop.glue.fault(Fault(commit, cut_response=-1, every=2))))
-        print("weather", shop.run().succeed(), [fault.hits for fault in faults], flush=True)
+        for fault in weather:
+            stack.enter_context(shop.s3.fault(fault))
+        stack.enter_context(shop.glue.fault(Fault(commit, cut_response=-1, every=2)))
+        shop.run().succeed()
+    assert shop.home.tables() == shop.clean["second"]
+
+
+#: what keeps happening, to S3 or to Glue, and where the sentence says so
+LASTING: dict[str, tuple[str, Fault, str]] = {
+    "landing cannot be read": ("s3", Fault(on("a.csv", "GET"), cut_response=10), "landing/ecommerce/"),
+    "uploads break off": ("s3", Fault(on("events_raw/data", "PUT"), cut_request=20), "/events_raw/data/"),
+    "a busy S3 while raw is committed": ("s3", Fault(on("events_raw/metadata"), status=503), "/events_raw/metadata/"),
+    "Glue answers with an error": ("glue", Fault(commit, status=503), "the catalog (UpdateTable)"),
+    "commits that nobody is told of": ("glue", Fault(commit, cut_response=-1), "http://127.0.0.1:"),
+    "a busy S3 for the engine": ("s3", Fault(by("object_store"), status=503), "s3://"),
+}
+
+
+def test_what_lasts_ends_a_run_with_one_sentence_and_the_next_one_ends_right(shop: Shop) -> None:
+    shop.land("first")
+    for name, (where, fault, place) in LASTING.items():
+        with getattr(shop, where).fault(fault):
+            last = sentence(shop.run(few_attempts))
+        assert place in last and "run again" in last.lower(), name
+        shop.check_nothing_is_torn()
+    shop.run().succeed()
+    assert shop.home.tables() == shop.clean["first"]
+
+
+def closed_port() -> str:
+    (port,) = servers.free_ports(1)
+    return f"http://127.0.0.1:{port}"
+
+
+def test_an_s3_that_is_not_there_is_told_in_one_sentence(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", closed_port())
+    last = sentence(shop.run(few_attempts))
+    assert os.environ["AWS_ENDPOINT_URL"] in last or "s3://" in last
+    begun = time.monotonic()
+    look = arrivals._sensor(domain("ecommerce"), 30)
+    with pytest.raises(ClickstreamError, match=r"cannot be listed: .*Could not connect to the endpoint"):
+        look(dg.build_sensor_context(resources={"platform": shop.home.platform}))
+    assert time.monotonic() - begun < 45, "Dagster gives a tick a minute"
+
+
+def test_a_restart_of_redshift_between_copy_and_commit(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.land("second")
+    restarted: list[threading.Thread] = []
+
+    def restart() -> None:
+        shop.twin.stop()
+        shop.twin.start()
+
+    def raise_planned(sql: str) -> None:
+        if sql.startswith('insert into "ecommerce"."events_cleaned"') and not restarted:
+            restarted.append(threading.Thread(target=restart))
+            restarted[0].start()
+            time.sleep(1)  # the connection is gone then
+
+    monkeypatch.setattr(shop.twin, "raise_planned", raise_planned)
+    last = sentence(shop.run())
+    restarted[0].join()
+    assert "Redshift failed at" in last and last.endswith("run again.")
+    shop.check_nothing_is_torn()
+    shop.run().succeed()
     assert shop.home.tables() == shop.clean["second"]
