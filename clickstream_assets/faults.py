@@ -60,6 +60,7 @@ _SERVICE = re.compile(
 )
 _LIBRARIES = ("sqlite3", "_duckdb", "duckdb", "botocore")
 _KEY = re.compile(r"key '([^'\n]*)' in bucket '([^'\n]*)'")
+_QUOTED = re.compile(r"'[^'\n]*'")
 _OPERATION = re.compile(r"when calling the (\w+) operation")
 _ADDRESS = re.compile(r"""(?:s3|https?)://[^\s'"?,]+""")
 
@@ -77,8 +78,9 @@ def _of_service(text: str) -> tuple[str, str | None] | None:
     if "clickstream_assets.errors." in text:
         return None
     for line in filter(_SERVICE.search, text.splitlines()):
+        said = _QUOTED.sub("", line)  # keys may be called anything
         for words, remedy in _SERVICE_WORDS:
-            if re.search(words, line, re.IGNORECASE):
+            if re.search(words, said, re.IGNORECASE):
                 return remedy, _place(line)
     return None
 

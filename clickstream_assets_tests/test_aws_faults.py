@@ -19,6 +19,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from clickstream_assets import faults
 from clickstream_assets.defs import arrivals
 from clickstream_assets.domains import domain
 from clickstream_assets.errors import ClickstreamError
@@ -120,6 +121,19 @@ def test_every_client_outlasts_two_seconds_of_a_busy_s3_and_lost_answers(root: F
         CLIENTS[client](root)
     with between.fault(Fault(anything, cut_response=-1, times=2)):
         CLIENTS[client](root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redshift_connector.error.InterfaceError: connection reset by peer",
+        "ConnectionResetError: [Errno 104] Connection reset by peer",
+        "clickstream_assets.errors.PublishError: Redshift could not load a.b: s3://b/1.parquet: 503 SlowDown",
+        "OSError: When getting information for key 'http 503/a' in bucket 'b': AWS Error ACCESS_DENIED",
+    ],
+)
+def test_what_is_no_trouble_of_s3_is_not_told_as_such(home: Home, text: str) -> None:
+    assert faults.explain(text, home.settings) is None
 
 
 def test_parts_of_an_upload_that_break_off_are_sent_again(root: Files, between: Proxy) -> None:

@@ -108,7 +108,7 @@ class Lake:
         from pyiceberg.catalog import load_catalog
 
         # pyiceberg's own class for Glue takes a commit that happened for one that did not: see ``glue``.
-        glue = {"py-catalog-impl": "clickstream_assets.storage.glue.GlueCatalog", "glue.max-retries": ATTEMPTS}
+        glue = {"py-catalog-impl": "clickstream_assets.storage.glue.GlueCatalog", "glue.max-retries": ATTEMPTS - 1}
         kind = glue if self.catalog.kind == "glue" else {"type": self.catalog.kind}
         properties: dict[str, Any] = {**kind, "warehouse": self.files.uri(), **self.files.iceberg}
         if self.catalog.uri is not None:
