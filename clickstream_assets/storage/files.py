@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -189,10 +189,8 @@ class S3Files(Files):
         """
         with self._told(path):
             # Python's gzip asks for 8 kB at a time, each of which would be a request.
-            stream: AbstractContextManager[BinaryIO] = self._fs.open_input_stream(
-                _inside(path), compression=None, buffer_size=_READ_AHEAD
-            )
-            return stream
+            stream = self._fs.open_input_stream(_inside(path), compression=None, buffer_size=_READ_AHEAD)
+        return cast("AbstractContextManager[BinaryIO]", _Download(stream, partial(self._told, path)))
 
     def open_random(self, path: str) -> AbstractContextManager[pa.NativeFile]:
         """A file to read in any order, e.g. a Parquet footer.
@@ -208,7 +206,8 @@ class S3Files(Files):
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise ClickstreamError(f"{self.root}/{path} cannot be read: {error} Run again when it can.") from error
+            said = str(error).rstrip(".")
+            raise ClickstreamError(f"{self.root}/{path} cannot be read: {said}. Run again when it can.") from error
 
     def folders(self, prefix: str) -> list[str]:
         """Names that keys have between the prefix and the next ``/``, sorted."""
@@ -238,6 +237,25 @@ class S3Files(Files):
 
     def _make_folder(self, path: str) -> None:
         """Nothing: a bucket has no folders."""
+
+
+class _Download:
+    """An object that is being read: when that breaks off for good, Arrow's error does not say which it was."""
+
+    def __init__(self, stream: pa.NativeFile, told: Callable[[], AbstractContextManager[None]]):
+        self._stream = stream
+        self._told = told
+
+    def __enter__(self) -> _Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int = -1) -> bytes:
+        with self._told():
+            content: bytes = self._stream.read(None if size < 0 else size)
+            return content
 
 
 def _path(info: pafs.FileInfo, root: str) -> str:

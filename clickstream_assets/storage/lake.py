@@ -24,6 +24,7 @@ from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import INTEGER, QUARANTINE, Table
 from clickstream_assets.settings import Catalog
 from clickstream_assets.storage.files import Files
+from clickstream_assets.storage.s3 import ATTEMPTS
 from clickstream_assets.storage.staged import Staged, StagedFile
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ class Lake:
     def _catalog(self) -> IcebergCatalog:
         from pyiceberg.catalog import load_catalog
 
-        properties = {"type": self.catalog.kind, "warehouse": self.files.uri(), **self.files.iceberg}
+        # pyiceberg's own class for Glue takes a commit that happened for one that did not: see ``glue``.
+        glue = {"py-catalog-impl": "clickstream_assets.storage.glue.GlueCatalog", "glue.max-retries": ATTEMPTS - 1}
+        kind = glue if self.catalog.kind == "glue" else {"type": self.catalog.kind}
+        properties: dict[str, Any] = {**kind, "warehouse": self.files.uri(), **self.files.iceberg}
         if self.catalog.uri is not None:
             properties["uri"] = self.catalog.uri
         with self._creating():

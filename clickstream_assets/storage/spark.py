@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
 
+from clickstream_assets import faults
 from clickstream_assets.schemas import QUARANTINE, TEXT_BYTES, Table
 from clickstream_assets.settings import export, exported
 from clickstream_assets.storage.lake import Lake, Snapshot
-from clickstream_assets.storage.s3 import S3
+from clickstream_assets.storage.s3 import ATTEMPTS, S3
 from clickstream_assets.storage.staged import Account, Staged, StagedFile, count_by_day
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,35 @@ def stage(
 def _write(lake: Lake, table: Table, days: Sequence[date], rows: DataFrame) -> list[StagedFile]:
     """Write rows by day, into folders such as ``adopt`` takes.
 
+    Begun again, in a new folder, when the engine could not reach S3: Sail tries for 2 to 3 s, a response that breaks
+    off not at all, and cannot be told otherwise.
+    """
+    from pyspark.errors import PySparkException
+
+    for attempt in range(1, ATTEMPTS + 1):
+        staging = lake.new_staging_folder(table)
+        try:
+            _write_into(lake.files.uri(staging), table, days, rows)
+            break
+        except PySparkException as error:
+            if attempt == ATTEMPTS or not faults.is_of_s3(str(error)):
+                raise
+            _LOG.warning("%s: the engine could not reach S3: attempt %s", table.name, attempt + 1)
+        time.sleep(0.5 * 2 ** (attempt - 1))
+    return lake.adopt(table, staging)
+
+
+def _write_into(uri: str, table: Table, days: Sequence[date], rows: DataFrame) -> None:
+    """Write rows into ``_day=YYYY-MM-DD`` folders.
+
     A single day, the usual case, is written straight into its folder: to distribute 2,000,000 rows over one folder
     takes Sail 0.9 of 2.5 s. That they are all of that day is verified before they are published.
     """
     from pyspark.sql import functions as F
 
-    staging = lake.new_staging_folder(table)
     if len(days) == 1:
-        rows.write.option("compression", "snappy").parquet(lake.files.uri(f"{staging}/_day={days[0]}"))
+        rows.write.option("compression", "snappy").parquet(f"{uri}/_day={days[0]}")
     else:
         # partitionBy drops its column from the files, so it gets a copy of the day.
         copied = rows.withColumn("_day", F.col(table.day))
-        copied.write.option("compression", "snappy").partitionBy("_day").parquet(lake.files.uri(staging))
-    return lake.adopt(table, staging)
+        copied.write.option("compression", "snappy").partitionBy("_day").parquet(uri)
