@@ -56,8 +56,9 @@ create table if not exists ops.run_window (domain varchar not null, partition_da
 
 
 class _DuckDBTransaction:
-    def __init__(self, connection: duckdb.DuckDBPyConnection):
+    def __init__(self, connection: duckdb.DuckDBPyConnection, loads: Collection[Table]):
         self._connection = connection
+        self.loads: Collection[str] = [str(table.warehouse) for table in loads]
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         rows: list[Row] = self._connection.execute(sql, list(parameters)).fetchall()
@@ -87,10 +88,10 @@ class DuckDBWarehouse(Warehouse):
         with self._lock.held(what, timeout=self.lock_timeout if timeout is None else timeout):
             yield
 
-    def transact(self, what: str, work: Callable[[Transaction], Result]) -> Result:
-        """Open the file for one transaction."""
+    def transact(self, what: str, work: Callable[[Transaction], Result], *, loads: Collection[Table] = ()) -> Result:
+        """Open the file for one transaction; while it is open everything in it is that one's alone."""
         with self.connect(what) as connection:
-            return work(_DuckDBTransaction(connection))
+            return work(_DuckDBTransaction(connection, loads))
 
     @contextlib.contextmanager
     def connect(self, what: str) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -58,11 +58,15 @@ class SnapshotFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files of a table, or of some of its days, as of one snapshot; ``id`` is None before the first commit."""
+    """The files of a table, or of some of its days, as of one snapshot; ``id`` is None before the first commit.
+
+    ``columns``: the names of the table's columns in the lake, in the order that they have in the files.
+    """
 
     table: Table
     id: int | None
     files: tuple[SnapshotFile, ...]
+    columns: tuple[str, ...]
 
     @property
     def uris(self) -> list[str]:
@@ -171,7 +175,7 @@ class Lake:
         iceberg = self._load(table)
         current = iceberg.current_snapshot() if iceberg is not None else None
         if iceberg is None or current is None:
-            return Snapshot(table, None, ())
+            return Snapshot(table, None, (), ())
         wanted = None if days is None else set(days)
         position = len(table.partition) - 1
         found = []
@@ -184,7 +188,9 @@ class Lake:
                     width = len(file.value_counts or table.columns)
                     size = file.file_size_in_bytes
                     found.append(SnapshotFile(file.file_path, file.record_count, day, added, size, width))
-        return Snapshot(table, current.snapshot_id, tuple(sorted(found, key=lambda file: (file.day, file.uri))))
+        columns = tuple(field.name for field in iceberg.schema().fields)
+        files = tuple(sorted(found, key=lambda file: (file.day, file.uri)))
+        return Snapshot(table, current.snapshot_id, files, columns)
 
     def metadata(self, table: Table) -> Metadata | None:
         """All files that a table stands on, those of older snapshots too; None when the catalog has no such table."""

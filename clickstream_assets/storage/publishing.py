@@ -67,19 +67,20 @@ def note(lake: Lake, table: schemas.Table) -> str:
 
 def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> None:
     """All that the warehouse knows of it, in one transaction; then the note is of no more use."""
+    wanted = load if load is not None else staged.table.warehouse is not None
+    loads = [staged.table, schemas.QUARANTINE] if wanted else [schemas.QUARANTINE]
 
     def record(transaction: Transaction) -> None:
         warehouse.show(transaction, lake, staged.table)
-        if load if load is not None else staged.table.warehouse:
-            warehouse.load(transaction, lake, staged.table, staged.days)
-        warehouse.load(transaction, lake, schemas.QUARANTINE, staged.days)
+        for table in loads:
+            warehouse.load(transaction, lake, table, staged.days)
         warehouse.record(transaction, asset=staged.table.name, run_id=staged.run_id, accounts=staged.accounts)
         if staged.landing_root is not None:
             warehouse.replace_landing_files(
                 transaction, root=staged.landing_root, days=staged.days, files=staged.landing_files
             )
 
-    warehouse.transact(f"recording {staged.table.name}", record)
+    warehouse.transact(f"recording {staged.table.name}", record, loads=loads)
     lake.files.delete(note(lake, staged.table))
 
 

@@ -74,8 +74,9 @@ class _CopyFailed(Exception):
 
 
 class _Transaction:
-    def __init__(self, connection: Connection):
+    def __init__(self, connection: Connection, loads: Collection[str] = ()):
         self._connection = connection
+        self.loads = loads
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         with contextlib.closing(self._connection.cursor()) as cursor:
@@ -99,12 +100,21 @@ class RedshiftWarehouse(Warehouse):
         """Nothing to hold: Redshift serves many at once."""
         yield
 
-    def transact(self, what: str, work: Callable[[Transaction], Result]) -> Result:
-        """One transaction, begun again when Redshift says that it could not be serialized."""
+    def transact(self, what: str, work: Callable[[Transaction], Result], *, loads: Collection[Table] = ()) -> Result:
+        """One transaction, begun again when Redshift says that it could not be serialized.
+
+        Its tables are locked by its first statement: it would not see what others commit after its first look.
+        """
+        relations = sorted(str(table.warehouse) for table in loads)
+        if loads:
+            self.transact(f"making tables for {what}", lambda transaction: self._make(transaction, loads))
         for attempt in range(1, _ATTEMPTS + 1):
             connection = self._connected()
             try:
-                result = work(_Transaction(connection))
+                transaction = _Transaction(connection, relations)
+                if relations:
+                    transaction.run(f"lock {', '.join(map(identifier, relations))}")
+                result = work(transaction)
                 connection.commit()
                 self._kept.used = time.monotonic()
                 return result
@@ -272,13 +282,13 @@ class RedshiftWarehouse(Warehouse):
         """Replace the days by what COPY loads of the current snapshot.
 
         Raises:
-            PublishError: COPY refused a file, and says which; or it loaded fewer or more rows than the snapshot has.
+            PublishError: COPY refused a file, and says which; it loaded fewer or more rows than the snapshot has; or
+                the files have their columns in another order than the registry.
         """
         relation = identifier(str(table.warehouse))
-        self._make(transaction, table)
-        # Before the snapshot is looked at: who gets the lock first has loaded when the other looks.
-        transaction.run(f"lock {relation}")
         snapshot = lake.snapshot(table, days)
+        # COPY goes by position: the files have the columns that the lake has, in that order.
+        table.appended(snapshot.columns, f"{table.lake} in the lake")
         stage = f"stage_{uuid.uuid4().hex}"
         columns = ", ".join(f'"{column.name.lower()}"' for column in table.columns)
         if snapshot.files:
@@ -295,25 +305,34 @@ class RedshiftWarehouse(Warehouse):
             transaction.run(f"drop table {stage}")
         return snapshot
 
-    def _make(self, transaction: Transaction, table: Table) -> None:
-        """Create the table, or append the columns that the registry has got since.
+    def _make(self, transaction: Transaction, tables: Collection[Table]) -> None:
+        """Create tables that are missing, and append the columns that the registry has got since.
 
         Raises:
-            PublishError: the table has other columns than the registry, or has them in another order.
+            PublishError: a table with rows has other columns than the registry, or has them in another order.
         """
-        schema, _, name = str(table.warehouse).partition(".")
-        found = transaction.run(
-            "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
-            "order by ordinal_position",
-            [schema, name],
-        )
-        if not found:
-            _alone(transaction)
-            transaction.run(f"create schema if not exists {identifier(schema)}")
-            transaction.run(ddl(table))
-            return
-        for column in table.appended([name for (name,) in found], f"{table.warehouse} on Redshift"):
-            transaction.run(f"alter table {identifier(str(table.warehouse))} add column {_column(column)}")
+        for table in tables:
+            schema, _, name = str(table.warehouse).partition(".")
+            found = transaction.run(
+                "select column_name from information_schema.columns where table_schema = ? and table_name = ? "
+                "order by ordinal_position",
+                [schema, name],
+            )
+            relation, names = identifier(str(table.warehouse)), [name for (name,) in found]
+            try:
+                new = table.appended(names, f"{table.warehouse} on Redshift")
+            except PublishError:
+                if transaction.run(f"select 1 from {relation} limit 1"):
+                    raise
+                transaction.run(f"drop table {relation}")
+                names, new = [], table.columns
+            if not names:
+                _alone(transaction)
+                transaction.run(f"create schema if not exists {identifier(schema)}")
+                transaction.run(ddl(table))
+                continue
+            for column in new:
+                transaction.run(f"alter table {relation} add column {_column(column)}")
 
     def _copy(self, transaction: Transaction, stage: str, columns: str, snapshot: Snapshot) -> None:
         """COPY exactly the files of a snapshot."""

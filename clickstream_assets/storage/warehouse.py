@@ -54,7 +54,9 @@ _STATUS = {
 
 
 class Transaction(Protocol):
-    """An open transaction of either database."""
+    """An open transaction of either database. ``loads``: relations that nobody else loads meanwhile."""
+
+    loads: Collection[str]
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, with ``?`` for each parameter; its rows, none for what has no result."""
@@ -73,10 +75,14 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
-    def transact(self, what: str, work: Callable[[Transaction], Result]) -> Result:
+    def transact(self, what: str, work: Callable[[Transaction], Result], *, loads: Collection[Table] = ()) -> Result:
         """Do something in one transaction: committed when it returns, rolled back when it raises.
 
-        ``work`` may be called again, from its beginning, when the database asks for that.
+        ``work`` may be called again, from its beginning, when the database asks for that. ``loads``: the tables that it
+        loads. They are made if they are missing, and are its alone before it sees anything.
+
+        Raises:
+            PublishError: a table that is to be loaded has other columns than the registry.
         """
 
     @abstractmethod
@@ -108,7 +114,10 @@ class Warehouse(ABC):
 
         Raises:
             PublishError: the warehouse does not show the published rows; the transaction is not committed.
+            ValueError: the transaction was begun without the table among those that it ``loads``.
         """
+        if str(table.warehouse) not in transaction.loads:
+            raise ValueError(f"{table.warehouse} is loaded in a transaction that has not got it for itself.")
         snapshot = self.bring(transaction, lake, table, days)
         relation = str(table.warehouse)
         shown = _rows_by_day(transaction, relation, table.day, days)

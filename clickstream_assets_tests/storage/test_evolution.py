@@ -64,7 +64,7 @@ def publish(home: Home, table: Table, days: dict[date, Sequence[str]]) -> None:
             pq.write_table(pa.Table.from_pylist(known, table.arrow), stream, store_schema=False)
         files.append(StagedFile(path, len(rows), day))
     lake.publish(Staged(table, list(days), files, [], [], "r"))
-    warehouse.transact("test", lambda t: warehouse.load(t, lake, table, list(days)))
+    warehouse.transact("test", lambda t: warehouse.load(t, lake, table, list(days)), loads=[table])
 
 
 def rows(home: Home) -> list[tuple[object, ...]]:
@@ -90,7 +90,7 @@ def test_old_rows_and_new_ones_are_read_together_after_columns_were_appended(hom
 def test_an_old_day_is_loaded_again_as_it_is_in_the_lake(home) -> None:
     publish(home, ECOMMERCE_CLEANED, {MONDAY: "ab"})
     warehouse = home.platform.warehouse
-    warehouse.transact("test", lambda t: warehouse.load(t, home.platform.lake, WIDER, [MONDAY]))
+    warehouse.transact("test", lambda t: warehouse.load(t, home.platform.lake, WIDER, [MONDAY]), loads=[WIDER])
     assert rows(home) == [("a", *OLD), ("b", *OLD)]
 
 
