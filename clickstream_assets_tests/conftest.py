@@ -164,9 +164,14 @@ def aws_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def on_glue(aws_endpoint: str, on_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment in which every client finds an empty Glue catalog there, and S3 where it was."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", aws_endpoint)
+    empty_glue()
+
+
+def empty_glue() -> None:
+    """Remove all databases of the catalog that the environment names."""
     import boto3
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", aws_endpoint)
     glue = boto3.client("glue")
     for database in glue.get_databases()["DatabaseList"]:
         glue.delete_database(Name=database["Name"])
@@ -199,6 +204,8 @@ def use_home(path: Path, monkeypatch: pytest.MonkeyPatch, **further: str) -> Hom
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often the kill test kills (make soak: 200)")
+
+    parser.addoption("--write-golden", action="store_true", help="write what is compared with golden files anew")
 
 
 @pytest.fixture

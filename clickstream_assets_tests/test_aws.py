@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import sqlglot
 
 from clickstream_assets import run
+from clickstream_assets.dbt import PROJECT
 from clickstream_assets.generate import generator
 from clickstream_assets.run import instance
 from clickstream_assets.schemas import TABLES
 from clickstream_assets_tests import forked
-from clickstream_assets_tests.conftest import HEADER, Home, use_home
+from clickstream_assets_tests.conftest import HEADER, Home, empty_glue, use_home
+from clickstream_assets_tests.redshift import Twin
 from clickstream_assets_tests.servers import S3Server
 
 FIRST, LAST = date(2024, 3, 1), date(2024, 3, 2)
@@ -33,7 +39,10 @@ LONG = "\n".join(
     )
 ).encode() + b"\nnotext," + b"\xff" * 100_000 + b",,,,,\n"  # fmt: skip
 
+#: what dbt made of the models, for whoever reviews a change of them
+GOLDEN = Path(__file__).with_name("redshift_models.sql")
 
+LAKE = ("ecommerce_raw", "ecommerce_cleaned", "ops")
 EXTERNAL = [table.external for table in TABLES if table.external]
 
 
@@ -64,14 +73,47 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return tables
 
 
+@pytest.fixture(scope="module")
+def environment(s3: S3Server, aws_endpoint: str) -> Iterator[pytest.MonkeyPatch]:
+    """The environment in which every client finds S3 and Glue, for as long as the module's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in (s3.environment | {"AWS_ENDPOINT_URL_GLUE": aws_endpoint}).items():
+            patch.setenv(name, value)
+        yield patch
+
+
+@contextlib.contextmanager
+def on_aws(folder: Path, s3: S3Server, twin: Twin, patch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home whose landing, lake, catalog and warehouse are new ones on AWS."""
+    empty_glue()
+    with twin.fresh_database() as name:
+        settings = twin.environment | {
+            "REDSHIFT_DATABASE": name,
+            "CLICKSTREAM_ENVIRONMENT": "aws",
+            "CLICKSTREAM_LANDING_URI": f"s3://{s3.bucket}/{name}/landing",
+            "CLICKSTREAM_LAKE_URI": f"s3://{s3.bucket}/{name}/lake",
+        }
+        yield use_home(folder / "aws", patch, **settings)
+
+
+@pytest.fixture(scope="module")
+def ran(
+    tmp_path_factory: pytest.TempPathFactory, environment: pytest.MonkeyPatch, s3: S3Server, twin: Twin, wanted: Any
+) -> Iterator[Home]:
+    """Two runs: of a day, and of that day again with the next one."""
+    with on_aws(tmp_path_factory.mktemp("ran"), s3, twin, environment) as home:
+        land(home)
+        start(home, FIRST, FIRST).succeed()
+        start(home, FIRST, LAST).succeed()
+        yield home
+
+
 @pytest.fixture
-def aws(home: Home, on_s3: S3Server, s3_root: str, on_glue: None, on_redshift: dict[str, str], monkeypatch) -> Home:
-    settings = on_redshift | {
-        "CLICKSTREAM_ENVIRONMENT": "aws",
-        "CLICKSTREAM_LANDING_URI": f"{s3_root}/landing",
-        "CLICKSTREAM_LAKE_URI": f"{s3_root}/lake",
-    }
-    return use_home(home.path.with_name("aws"), monkeypatch, **settings)
+def aws(tmp_path: Path, environment: pytest.MonkeyPatch, s3: S3Server, twin: Twin, wanted: Any) -> Iterator[Home]:
+    with on_aws(tmp_path, s3, twin, environment) as home:
+        yield home
 
 
 def start(home: Home, first: date, last: date) -> forked.Command:
@@ -83,19 +125,53 @@ def tables(home: Home) -> dict[str, Any]:
     return home.tables() | {name: home.table(name) for name in EXTERNAL}
 
 
-def test_every_table_of_the_warehouse_equals_that_of_a_laptop(aws: Home, wanted: dict[str, Any]) -> None:
+def test_every_table_of_the_warehouse_equals_that_of_a_laptop(ran: Home, wanted: dict[str, Any]) -> None:
     """Landing and lake on S3, the Glue catalog, Redshift; nothing but settings is different."""
-    land(aws)
-    start(aws, FIRST, FIRST).succeed()
-    start(aws, FIRST, LAST).succeed()
     in_catalog = [
         f"{name}.{table['Name']}"
-        for name in ("ecommerce_raw", "ecommerce_cleaned", "ops")
+        for name in LAKE
         for table in boto3.client("glue").get_tables(DatabaseName=name)["TableList"]
     ]
     assert sorted(in_catalog) == sorted(table.lake for table in TABLES)
-    assert not [path for path in aws.path.rglob("*") if path.name in ("catalog.db", "warehouse.duckdb", "lake")]
-    assert tables(aws) == wanted
+    assert not [path for path in ran.path.rglob("*") if path.name in ("catalog.db", "warehouse.duckdb", "lake")]
+    assert tables(ran) == wanted
+
+
+def models(home: Home, folder: str) -> dict[str, str]:
+    """The SQL of each model, as dbt left it in one of its folders; ``analytics`` is the database."""
+    found = sorted((home.settings.dbt_state / folder / "clickstream" / "models").rglob("*.sql"))
+    return {
+        path.stem: path.read_text().replace(home.variables["REDSHIFT_DATABASE"], "analytics")
+        for path in found
+        if path.parent.suffix != ".yml"  # tests of models
+    }
+
+
+def test_the_sql_is_redshifts_and_as_it_was_read_last(ran: Home, pytestconfig: pytest.Config) -> None:
+    """Whoever changes a model or a macro sees here what Redshift gets; pytest --write-golden writes it anew."""
+    for sql in models(ran, "run").values():
+        assert [type(one).__name__ in ("Create", "Insert") for one in sqlglot.parse(sql, read="redshift") if one]
+    pretty = [
+        f"-- {name}\n{sqlglot.transpile(sql, read='redshift', write='redshift', pretty=True, comments=False)[0]};\n"
+        for name, sql in sorted(models(ran, "compiled").items())
+    ]
+    assert len(pretty) == 21
+    text = "\n".join(pretty)
+    if pytestconfig.getoption("--write-golden"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+
+
+def test_no_secret_is_in_what_runs_leave_behind(ran: Home, s3: S3Server) -> None:
+    """Logs, Dagster's storage with its run config, dbt's files and manifests, the catalog, the lake's metadata."""
+    secrets = [secret.encode() for secret in (s3.secret, s3.key, ran.variables["REDSHIFT_PASSWORD"])]
+    left = {path: path.read_bytes() for path in ran.path.parent.rglob("*") if path.is_file()}
+    left |= {path: path.read_bytes() for path in (PROJECT / "target").rglob("*") if path.is_file()}
+    lake = ran.platform.lake.files
+    objects = [info.path for folder in LAKE for info in lake.files(folder, hidden=True)]
+    left |= {Path(path): lake.read(path) or b"" for path in objects}
+    assert any(b"ecommerce" in content for content in left.values()) and len(objects) > 20
+    assert [path for path, content in left.items() if any(secret in content for secret in secrets)] == []
 
 
 def test_a_killed_run_holds_up_nobody_and_two_at_once_end_right(aws: Home, wanted: dict[str, Any]) -> None:

@@ -136,7 +136,7 @@ class RedshiftWarehouse(Warehouse):
         if isinstance(error, _CopyFailed):
             return PublishError(f"Redshift could not load {error.relation}: {self._load_errors(session) or error}")
         if isinstance(error, (Error, ConnectionError)):
-            return ClickstreamError(f"Redshift failed at {what}: {_said(error)}. Nothing of it was kept: run again.")
+            return ClickstreamError(f"Redshift failed at {what}: {_said(error).rstrip('.')}. Run again: it ends right.")
         return None
 
     def _load_errors(self, session: int) -> str:
