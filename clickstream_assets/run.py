@@ -89,14 +89,14 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
         raw, below = _split(job)
         platform = Platform(settings)
         progress.say(f"{domain.name}: {first} to {last}")
-        loaded = _execute(job, storage, new_run_id(), raw, first, last)
+        loaded = _execute(job, storage, raw, first, last, run_id=new_run_id())
         pending = repair.pending_days(platform, domain)
         if not loaded.success and not set(pending) & set(asked):
             raise RunFailed(_reason(loaded))
         repaired = sorted(set(pending) - set(asked)) if repairs else []
         if repaired:
             progress.say(f"made again, since their rows have changed: {_listed(repaired)}")
-        made = _execute(job, storage, new_run_id(), below, first, last, repaired=repaired)
+        made = _execute(job, storage, below, first, last, run_id=new_run_id(), repaired=repaired)
     for result in (loaded, made):
         if not result.success:
             raise RunFailed(_reason(result))
@@ -127,11 +127,11 @@ def _split(job: dg.JobDefinition) -> tuple[list[dg.AssetKey], list[dg.AssetKey]]
 def _execute(
     job: dg.JobDefinition,
     storage: dg.DagsterInstance,
-    run_id: str,
     keys: list[dg.AssetKey],
     first: date,
     last: date,
     *,
+    run_id: str | None = None,
     repaired: Sequence[date] = (),
 ) -> dg.ExecuteInProcessResult:
     further = {partitions.REPAIRED_DAYS: ",".join(map(str, repaired))} if repaired else {}

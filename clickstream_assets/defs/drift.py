@@ -1,4 +1,8 @@
-"""Checks of every table: is it still as it is registered, in the catalog and in the lake? They read metadata only."""
+"""Checks of every table: is it still as it is registered, in the catalog and in the lake? They read metadata only.
+
+They belong to an asset of their own, since a run of a table runs all checks that belong to the table; what these look
+at changes by other hands than a run's.
+"""
 
 import dagster as dg
 
@@ -6,31 +10,26 @@ from clickstream_assets.domains import DOMAINS
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import QUARANTINE, Table
 
-NAME = "as_registered"
+CATALOG = dg.AssetSpec(
+    key=["ops", "catalog"],
+    group_name="ops",
+    description="The tables of the lake as the catalog knows them, each with a check against the registry.",
+    kinds={"iceberg"},
+)
 
 
-def _tables() -> list[Table]:
-    """The tables of the lake."""
+def tables() -> dict[str, Table]:
+    """The tables of the lake by the names of their checks."""
     feeds = [feed for domain in DOMAINS.values() for feed in domain.feeds]
-    return [*(table for feed in feeds for table in (feed.raw, feed.cleaned)), QUARANTINE]
-
-
-def keys() -> list[dg.AssetCheckKey]:
-    """The checks, which no domain's job runs: what they look at changes by other hands than a run's."""
-    return [dg.AssetCheckKey(dg.AssetKey(table.key), NAME) for table in _tables()]
+    found = [*(table for feed in feeds for table in (feed.raw, feed.cleaned)), QUARANTINE]
+    return {table.lake.replace(".", "_"): table for table in found}
 
 
 def definitions() -> dg.Definitions:
     """A check per table, and the schedule that runs them all."""
-    quarantine = dg.AssetSpec(
-        key=QUARANTINE.key,
-        group_name="ops",
-        description=f"{QUARANTINE.description} Written by the steps that reject.",
-        kinds={"iceberg"},
-    )
     job = dg.define_asset_job(
         "schema_drift",
-        selection=dg.AssetSelection.checks(*keys()),
+        selection=dg.AssetSelection.checks(*(dg.AssetCheckKey(CATALOG.key, name) for name in tables())),
         description="Compares catalog, lake and registry: columns, types, partitions.",
     )
     nightly = dg.ScheduleDefinition(
@@ -41,16 +40,15 @@ def definitions() -> dg.Definitions:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Every night at 03:45 UTC.",
     )
-    return dg.Definitions(
-        assets=[quarantine], asset_checks=[_check(table) for table in _tables()], jobs=[job], schedules=[nightly]
-    )
+    checks = [_check(name, table) for name, table in tables().items()]
+    return dg.Definitions(assets=[CATALOG], asset_checks=checks, jobs=[job], schedules=[nightly])
 
 
-def _check(table: Table) -> dg.AssetChecksDefinition:
+def _check(name: str, table: Table) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=table.key,
-        name=NAME,
-        description="Catalog and files have the registered columns, types and partitions.",
+        asset=CATALOG.key,
+        name=name,
+        description=f"The catalog and the files of {table.lake} have the registered columns, types and partitions.",
     )
     def as_registered(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
         from clickstream_assets.storage.drift import FILES, drift
@@ -58,7 +56,7 @@ def _check(table: Table) -> dg.AssetChecksDefinition:
         found = drift(platform.lake, table)
         return dg.AssetCheckResult(
             passed=not found,
-            description="; ".join(found) or f"As registered; looked at the {FILES} newest files.",
+            description="; ".join(found) or f"As registered; looked at the {FILES} newest files at most.",
             metadata={"differences": found},
         )
 

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 from clickstream_assets import layers
-from clickstream_assets.defs import drift
 from clickstream_assets.domains import DOMAINS
 
 _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
@@ -22,7 +21,6 @@ def job(name: str) -> Any:
     """The job of a domain, one object: Dagster refuses two of a name."""
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE))
-        - dg.AssetSelection.checks(*drift.keys()),
+        selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE)),
         description=f"{name}: raw, cleaned and enhanced for a day or a range of days.",
     )
