@@ -18,6 +18,9 @@ from filelock import FileLock, Timeout
 
 from clickstream_assets.settings import Settings
 
+#: seconds to wait for one's own lock: whoever looks for dead processes may find it in the moment before it is held
+_LOOK_SECONDS = 60
+
 
 @contextlib.contextmanager
 def watched(storage: dg.DagsterInstance, settings: Settings) -> Iterator[Callable[[], str]]:
@@ -26,7 +29,7 @@ def watched(storage: dg.DagsterInstance, settings: Settings) -> Iterator[Callabl
     folder.mkdir(parents=True, exist_ok=True)
     report(storage, folder)
     lock = folder / f"{uuid.uuid4()}.lock"
-    with _held(lock), _runs(lock).open("w") as runs:
+    with _held(lock, timeout=_LOOK_SECONDS), _runs(lock).open("w") as runs:
 
         def new_run_id() -> str:
             run_id = str(uuid.uuid4())
@@ -41,7 +44,7 @@ def report(storage: dg.DagsterInstance, folder: Path) -> list[str]:
     """Tell Dagster of runs whose process is dead, and free their places in pools; their ids."""
     found = []
     for lock in sorted(folder.glob("*.lock")):
-        with contextlib.suppress(Timeout), _held(lock):  # who holds it is at work
+        with contextlib.suppress(Timeout), _held(lock, timeout=0):  # who holds it is at work
             for run_id in _runs(lock).read_text().split() if _runs(lock).exists() else ():
                 run = storage.get_run_by_id(run_id)
                 if run is not None and not run.is_finished:
@@ -52,9 +55,9 @@ def report(storage: dg.DagsterInstance, folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _held(lock: Path) -> Iterator[None]:
+def _held(lock: Path, *, timeout: float) -> Iterator[None]:
     """Hold a lock that nobody else does; both files go with it, but stay for the next to look at after an error."""
-    with FileLock(lock, timeout=0):
+    with FileLock(lock, timeout=timeout):
         yield
         _runs(lock).unlink(missing_ok=True)
         lock.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 Publishing is two stores in a row, the lake and the warehouse, and a process can die between them. So what is to be
 published is written down first, in ``publishing.json`` in the table's folder; ``reconcile`` compares it with the
 lake. If the lake has the staged files the rest is done over, and every part of it can be done twice; if not, nothing
-had happened.
+had happened, or not yet: the note may be that of a process on another machine, which is just about to. It stays until
+the next publication of the table takes its place, and comes true of no other, since files have unique names.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
 
 
 def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
-    """Finish or forget what killed processes were publishing; names the tables that were finished.
+    """Finish what killed processes had published in the lake; names the tables that were finished.
 
-    The caller has the domain for itself.
+    The caller has the domain for itself on this machine.
     """
     finished = []
     for staged in unfinished(lake, domain):
@@ -49,8 +50,6 @@ def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
             lake.publish_quarantine(staged)
             _record(lake, warehouse, staged)
             finished.append(staged.table.name)
-        else:
-            lake.files.delete(note(lake, staged.table))
     return finished
 
 

@@ -135,7 +135,7 @@ class RedshiftWarehouse(Warehouse):
 
         if isinstance(error, _CopyFailed):
             return PublishError(f"Redshift could not load {error.relation}: {self._load_errors(session) or error}")
-        if isinstance(error, (Error, ConnectionError)):
+        if isinstance(error, (Error, ConnectionError, TimeoutError)):  # the last when keep-alives are not answered
             return ClickstreamError(f"Redshift failed at {what}: {_said(error).rstrip('.')}. Run again: it ends right.")
         return None
 
@@ -206,6 +206,7 @@ class RedshiftWarehouse(Warehouse):
                 f"Redshift at {settings.host}:{settings.port}, database {settings.database}, cannot be opened as "
                 f"{settings.user}: {_said(error)}"
             ) from error
+        connection._usock.settimeout(None)  # or the driver would keep it for statements, and a COPY takes minutes
         transaction = _Transaction(connection)
         transaction.run("set timezone to 'UTC'")
         ((self._kept.session,),) = transaction.run("select pg_backend_pid()")

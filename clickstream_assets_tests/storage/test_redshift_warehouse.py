@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import threading
+import time
 from datetime import date
 from pathlib import Path
 
@@ -254,6 +256,25 @@ def test_a_connection_that_was_cut_while_it_was_idle_is_opened_again(warehouse, 
     assert warehouse.transact("test", lambda t: t.run("select 1")) == [(1,)]
     twin.kill_connections()
     assert warehouse.transact("test", lambda t: t.run("select 2")) == [(2,)]
+
+
+def test_a_statement_may_take_longer_than_it_may_take_to_connect(home, warehouse, monkeypatch) -> None:
+    """A COPY takes minutes, and so may the wait for another load."""
+    monkeypatch.setattr(redshift_warehouse, "_CONNECT_SECONDS", 1)
+    make(warehouse, ECOMMERCE_CLEANED)
+    holds, other = threading.Event(), home.platform.warehouse
+
+    def hold(transaction: Transaction) -> None:
+        holds.set()
+        time.sleep(2)
+
+    first = threading.Thread(target=other.transact, args=("the first", hold), kwargs={"loads": [ECOMMERCE_CLEANED]})
+    first.start()
+    assert holds.wait(30)
+    begun = time.monotonic()
+    make(warehouse, ECOMMERCE_CLEANED)
+    assert time.monotonic() - begun > 1, "it did not wait"
+    first.join(30)
 
 
 def test_a_restart_between_copy_and_commit_keeps_the_old_rows_and_the_next_load_ends_right(
