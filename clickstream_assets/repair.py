@@ -38,6 +38,12 @@ def pending(platform: Platform, domain: Domain, *, timeout: float | None = None)
     return {day: " ".join(str(now.get(day)) for now in raw) for day in behind if first <= day}
 
 
+def lake_versions(platform: Platform, domain: Domain) -> tuple[int | None, ...]:
+    """The snapshots of a domain's tables: as long as they are the same, no day becomes pending."""
+    tables = [table for feed in domain.feeds for table in (feed.raw, feed.cleaned)]
+    return tuple(platform.lake.version(table) for table in tables)
+
+
 def _versions(platform: Platform, table: Table) -> dict[date, int]:
     return {file.day: file.added for file in platform.lake.snapshot(table).files}
 

@@ -192,6 +192,12 @@ class Lake:
         files = tuple(sorted(found, key=lambda file: (file.day, file.uri)))
         return Snapshot(table, current.snapshot_id, files, columns)
 
+    def version(self, table: Table) -> int | None:
+        """The current snapshot's id, without a look at its files; None before the first commit."""
+        iceberg = self._load(table)
+        current = iceberg.current_snapshot() if iceberg is not None else None
+        return current.snapshot_id if current is not None else None
+
     def metadata(self, table: Table) -> Metadata | None:
         """All files that a table stands on, those of older snapshots too; None when the catalog has no such table."""
         iceberg = self._load(table)

@@ -37,13 +37,14 @@ def is_s3(uri: str) -> bool:
 
 @dataclass(frozen=True)
 class S3:
-    """One S3 service and who we are there. ``endpoint``: its URL."""
+    """One S3 service and who we are there. ``endpoint``: its URL. ``assumed``: by a profile that assumes a role."""
 
     endpoint: str
     region: str
     key: str
     secret: str = field(repr=False)
     token: str | None = field(repr=False)
+    assumed: bool = False
 
     @classmethod
     def find(cls) -> S3:
@@ -59,7 +60,8 @@ class S3:
                 "There are no credentials for S3: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
         frozen = found.get_frozen_credentials()
-        return cls(meta.endpoint_url, meta.region_name, frozen.access_key, frozen.secret_key, frozen.token)
+        assumed = found.method == "assume-role"
+        return cls(meta.endpoint_url, meta.region_name, frozen.access_key, frozen.secret_key, frozen.token, assumed)
 
     @property
     def _scheme(self) -> str:
@@ -72,10 +74,16 @@ class S3:
         return None if host in ("s3.amazonaws.com", f"s3.{self.region}.amazonaws.com") else host
 
     def arrow(self) -> pafs.S3FileSystem:
-        """Arrow's file system. It refreshes credentials that expire by itself, so it is not told any."""
+        """Arrow's file system.
+
+        It finds credentials as boto3 does, and renews those that expire, but for profiles that assume a role: of those
+        it is told the credentials, which are good for an hour.
+        """
         import pyarrow.fs as pafs
 
+        told = {"access_key": self.key, "secret_key": self.secret, "session_token": self.token} if self.assumed else {}
         return pafs.S3FileSystem(
+            **told,
             region=self.region,
             scheme=self._scheme,
             endpoint_override=self._host,
@@ -88,7 +96,12 @@ class S3:
         """Properties of pyiceberg's catalog."""
         # Of itself it would give up after 0.4 s, in the middle of a commit.
         patience = {"s3.retry-strategy-impl": f"{__name__}.arrow_retries", "s3.connect-timeout": str(CONNECT_SECONDS)}
-        return {"s3.region": self.region, **patience} | ({"s3.endpoint": self.endpoint} if self._host else {})
+        told = {"s3.access-key-id": self.key, "s3.secret-access-key": self.secret, "s3.session-token": str(self.token)}
+        return (
+            {"s3.region": self.region, **patience}
+            | ({"s3.endpoint": self.endpoint} if self._host else {})
+            | (told if self.assumed else {})
+        )
 
     @property
     def engine(self) -> dict[str, str]:
