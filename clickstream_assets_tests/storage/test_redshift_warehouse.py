@@ -169,6 +169,19 @@ def test_a_file_that_copy_refuses_is_named_with_its_column(lake, warehouse) -> N
     assert users(warehouse) == ["a", "b", "c"]
 
 
+def test_the_error_of_an_older_copy_is_not_taken_for_that_of_one_that_left_none(lake, warehouse, twin: Twin) -> None:
+    """Redshift gives the numbers of sessions again, and keeps the errors of loads for days."""
+    publish(lake, warehouse, {MONDAY: "ab"})
+    twin._administer(
+        f"insert into sys_load_error_detail (session_id, start_time, file_name, error_message) "
+        f"values ({warehouse._kept.session}, getdate() - interval '1 hour', 's3://old/file', 'an old error')",
+        database=warehouse._settings.database,
+    )
+    twin.fail_next("^copy", message="S3ServiceException:Access Denied", detail="")
+    with pytest.raises(PublishError, match=r"ecommerce\.events_cleaned: S3ServiceException:Access Denied"):
+        show(warehouse, lake, ECOMMERCE_CLEANED, [MONDAY])
+
+
 def appended(*names: str, at: int | None = None) -> Table:
     columns = list(ECOMMERCE_CLEANED.columns)
     place = len(columns) if at is None else at
