@@ -21,7 +21,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from clickstream_assets.errors import ClickstreamError, PublishError, QueryRefused
@@ -68,9 +68,10 @@ _OPS = {
 
 
 class _CopyFailed(Exception):
-    def __init__(self, relation: str, said: str):
+    def __init__(self, relation: str, said: str, started: datetime):
         super().__init__(said)
         self.relation = relation
+        self.started = started
 
 
 class _Transaction:
@@ -134,25 +135,28 @@ class RedshiftWarehouse(Warehouse):
         from redshift_connector.error import Error
 
         if isinstance(error, _CopyFailed):
-            return PublishError(f"Redshift could not load {error.relation}: {self._load_errors(session) or error}")
+            said = self._load_errors(session, error.started) or str(error)
+            return PublishError(f"Redshift could not load {error.relation}: {said}")
         if isinstance(error, (Error, ConnectionError, TimeoutError)):  # the last when keep-alives are not answered
             return ClickstreamError(f"Redshift failed at {what}: {_said(error).rstrip('.')}. Run again: it ends right.")
         return None
 
-    def _load_errors(self, session: int) -> str:
-        """What Redshift wrote down of the last COPY of a session that failed: which file, which column, why."""
+    def _load_errors(self, session: int, started: datetime) -> str:
+        """What Redshift wrote down of a session's COPY that failed: which file, which column, why.
+
+        Sessions come again with the same number, so ``started`` is when the COPY began by Redshift's clock. What is not
+        about a file, e.g. a role that is not allowed to read, is not written down.
+        """
         rows = self.transact(
             "the errors of a load",
             lambda transaction: transaction.run(
                 "select file_name, column_name, error_message from sys_load_error_detail where session_id = ? "
-                "order by start_time desc limit 3",
-                [session],
+                "and start_time >= ? order by start_time desc limit 3",
+                [session, started],
             ),
         )
-        return "; ".join(
-            f"{file.strip()}{f', column {column.strip()}' if column.strip() else ''}: {message.strip()}"
-            for file, column, message in rows
-        )
+        told = ([(text or "").strip() for text in row] for row in rows)
+        return "; ".join(f"{file}{f', column {column}' if column else ''}: {why}" for file, column, why in told)
 
     def _connected(self) -> Connection:
         """This thread's connection; opened when there is none, or when the one there was is gone."""
@@ -344,13 +348,14 @@ class RedshiftWarehouse(Warehouse):
             {"url": file.uri, "mandatory": True, "meta": {"content_length": file.size}} for file in snapshot.files
         ]
         self._files.write(path, json.dumps({"entries": entries}).encode())
+        ((started,),) = transaction.run("select getdate()")
         try:
             transaction.run(
                 f"copy {stage} ({columns}) from '{self._files.uri(path)}' iam_role '{self._settings.copy_role_arn}' "
                 "format as parquet manifest fillrecord"
             )
         except Error as error:
-            raise _CopyFailed(str(snapshot.table.warehouse), _said(error)) from error
+            raise _CopyFailed(str(snapshot.table.warehouse), _said(error), started) from error
         finally:
             self._files.delete(path)
 

@@ -137,7 +137,7 @@ def test_error_1023_is_not_tried_for_ever(warehouse, twin: Twin, monkeypatch) ->
 def test_other_errors_are_told_and_not_tried_again(warehouse, twin: Twin, message) -> None:
     twin.fail_next("select 18", message=message, detail="")
     calls = []
-    with pytest.raises(ClickstreamError, match=f"Redshift failed at a test: {message}.*run again"):
+    with pytest.raises(ClickstreamError, match=f"Redshift failed at a test: {message}.*Run again"):
         warehouse.transact("a test", lambda t: (calls.append(1), t.run("select 18")))
     assert len(calls) == 1
     assert warehouse.transact("after it", lambda t: t.run("select 18")) == [(18,)]
@@ -167,6 +167,19 @@ def test_a_file_that_copy_refuses_is_named_with_its_column(lake, warehouse) -> N
     assert "content_length" in str(refused.value) or "amount" in str(refused.value)
     assert path.rpartition("/")[2] in str(refused.value)
     assert users(warehouse) == ["a", "b", "c"]
+
+
+def test_the_error_of_an_older_copy_is_not_taken_for_that_of_one_that_left_none(lake, warehouse, twin: Twin) -> None:
+    """Redshift gives the numbers of sessions again, and keeps the errors of loads for days."""
+    publish(lake, warehouse, {MONDAY: "ab"})
+    twin._administer(
+        f"insert into sys_load_error_detail (session_id, start_time, file_name, error_message) "
+        f"values ({warehouse._kept.session}, getdate() - interval '1 hour', 's3://old/file', 'an old error')",
+        database=warehouse._settings.database,
+    )
+    twin.fail_next("^copy", message="S3ServiceException:Access Denied", detail="")
+    with pytest.raises(PublishError, match=r"ecommerce\.events_cleaned: S3ServiceException:Access Denied"):
+        show(warehouse, lake, ECOMMERCE_CLEANED, [MONDAY])
 
 
 def appended(*names: str, at: int | None = None) -> Table:
@@ -288,7 +301,7 @@ def test_a_restart_between_copy_and_commit_keeps_the_old_rows_and_the_next_load_
         twin.stop()
         twin.start()
 
-    with pytest.raises(ClickstreamError, match="run again"):
+    with pytest.raises(ClickstreamError, match="Run again"):
         warehouse.transact("test", work, loads=[ECOMMERCE_CLEANED])
     assert users(warehouse) == ["a", "b"]
     show(warehouse, lake, ECOMMERCE_CLEANED, [MONDAY])
