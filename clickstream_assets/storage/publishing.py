@@ -10,16 +10,20 @@ the next publication of the table takes its place, and comes true of no other, s
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from clickstream_assets import schemas
+from clickstream_assets.errors import PublishError
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile
 
 if TYPE_CHECKING:
     from clickstream_assets.storage.lake import Lake, Snapshot
     from clickstream_assets.storage.warehouse import Transaction, Warehouse
+
+_LOG = logging.getLogger(__name__)
 
 
 def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> Snapshot:
@@ -28,10 +32,16 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
     The caller has the domain for itself. Whether a table is loaded is the registry's word, unless it is said.
 
     Raises:
-        PublishError: the files do not match the table, and nothing was published; or the warehouse does not show the
-            published rows.
+        PublishError: the files do not match the table, and nothing was published; the warehouse does not show the
+            published rows; or an earlier publication of further days is in the lake and could not be loaded.
     """
     lake.verify(staged)
+    earlier = _read(lake, staged.table)
+    if earlier is not None and (left := set(earlier.days) - set(staged.days)) and _is_in(lake, earlier):
+        raise PublishError(
+            f"{staged.table.name}: {min(left)} to {max(left)} are in the lake and could not be loaded into the "
+            f"warehouse: run {min(earlier.days)} to {max(earlier.days)} together."
+        )
     lake.files.write(note(lake, staged.table), to_json(staged).encode())
     published = lake.publish(staged)
     _record(lake, warehouse, staged, load=load)
@@ -41,22 +51,37 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
 def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
     """Finish what killed processes had published in the lake; names the tables that were finished.
 
+    What the warehouse refuses is left for the next publication of its days: it must not keep others from theirs.
     The caller has the domain for itself on this machine.
     """
     finished = []
     for staged in unfinished(lake, domain):
-        wanted = {lake.files.uri(file.path) for file in staged.files}
-        if wanted == set(lake.snapshot(staged.table, staged.days).uris):
-            lake.publish_quarantine(staged)
-            _record(lake, warehouse, staged)
+        if not _is_in(lake, staged) or _read(lake, staged.table) != staged:
+            continue
+        lake.publish_quarantine(staged)
+        try:
+            _record(lake, warehouse, staged, again=True)
+        except PublishError as error:
+            _LOG.warning("%s to %s of %s: %s", staged.days[0], staged.days[-1], staged.table.name, error)
+        else:
             finished.append(staged.table.name)
     return finished
 
 
+def _is_in(lake: Lake, staged: Staged) -> bool:
+    """Whether the lake has exactly these files on these days."""
+    return {lake.files.uri(file.path) for file in staged.files} == set(lake.snapshot(staged.table, staged.days).uris)
+
+
 def unfinished(lake: Lake, domain: str) -> list[Staged]:
     """What is being published, or was when its process died; a table has one at most."""
-    notes = (lake.files.read(note(lake, table)) for table in schemas.TABLES if table.domain == domain)
-    return [from_json(content.decode()) for content in notes if content is not None]
+    notes = (_read(lake, table) for table in schemas.TABLES if table.domain == domain)
+    return [staged for staged in notes if staged is not None]
+
+
+def _read(lake: Lake, table: schemas.Table) -> Staged | None:
+    content = lake.files.read(note(lake, table))
+    return None if content is None else from_json(content.decode())
 
 
 def note(lake: Lake, table: schemas.Table) -> str:
@@ -64,12 +89,17 @@ def note(lake: Lake, table: schemas.Table) -> str:
     return f"{lake.folder(table)}/staging/publishing.json"
 
 
-def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None) -> None:
-    """All that the warehouse knows of it, in one transaction; then the note is of no more use."""
+def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | None = None, again: bool = False) -> None:
+    """All that the warehouse knows of it, in one transaction; then the note is of no more use.
+
+    ``again``: another process began it; nothing is done when that one, on another machine, has finished it meanwhile.
+    """
     wanted = load if load is not None else staged.table.warehouse is not None
     loads = [staged.table, schemas.QUARANTINE] if wanted else [schemas.QUARANTINE]
 
-    def record(transaction: Transaction) -> None:
+    def record(transaction: Transaction) -> bool:
+        if again and _read(lake, staged.table) != staged:
+            return False
         warehouse.show(transaction, lake, staged.table)
         for table in loads:
             warehouse.load(transaction, lake, table, staged.days)
@@ -78,9 +108,10 @@ def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
             warehouse.replace_landing_files(
                 transaction, root=staged.landing_root, days=staged.days, files=staged.landing_files
             )
+        return True
 
-    warehouse.transact(f"recording {staged.table.name}", record, loads=loads)
-    lake.files.delete(note(lake, staged.table))
+    if warehouse.transact(f"recording {staged.table.name}", record, loads=loads):
+        lake.files.delete(note(lake, staged.table))
 
 
 def to_json(staged: Staged) -> str:

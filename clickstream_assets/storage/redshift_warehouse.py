@@ -4,7 +4,7 @@ To replace days of a table is one transaction: COPY the published files of those
 delete the days, insert the rows by name. COPY reads a manifest that lists exactly those files with their sizes, by the
 role of the settings, and never with keys.
 
-Transactions that meet on one table are serialized by ``LOCK``; where Redshift still finds that two could not have run
+Transactions that load wait for each other by ``LOCK``; where Redshift still finds that two could not have run
 one after the other it fails one with error 1023, and that one is done again from its beginning. Nothing else is.
 """
 
@@ -64,6 +64,8 @@ _OPS = {
         "partition_date date not null, rows bigint not null, status varchar(255) not null, run_id varchar(255) not null"
     ),
     "ops.run_window": "domain varchar(255) not null, partition_date date not null",
+    # Empty: what a transaction locks that loads. LOCK stops readers too, and nobody reads this.
+    "ops.load_lock": "nothing smallint",
 }
 
 
@@ -104,17 +106,17 @@ class RedshiftWarehouse(Warehouse):
     def transact(self, what: str, work: Callable[[Transaction], Result], *, loads: Collection[Table] = ()) -> Result:
         """One transaction, begun again when Redshift says that it could not be serialized.
 
-        Its tables are locked by its first statement: it would not see what others commit after its first look.
+        One that loads has loading for itself by its first statement: it would not see what others commit after its
+        first look. The tables are not locked, so that whoever reads them goes on reading the rows of before.
         """
-        relations = sorted(str(table.warehouse) for table in loads)
-        if loads:
-            self.transact(f"making tables for {what}", lambda transaction: self._make(transaction, loads))
+        relations = [str(table.warehouse) for table in loads]
         for attempt in range(1, _ATTEMPTS + 1):
             connection = self._connected()
             try:
                 transaction = _Transaction(connection, relations)
-                if relations:
-                    transaction.run(f"lock {', '.join(map(identifier, relations))}")
+                if loads:
+                    transaction.run("lock ops.load_lock")
+                    self._make(transaction, loads)
                 result = work(transaction)
                 connection.commit()
                 self._kept.used = time.monotonic()
@@ -273,7 +275,6 @@ class RedshiftWarehouse(Warehouse):
         schema, database = table.external.partition(".")[0], table.lake.partition(".")[0]
         found = transaction.run("select databasename from svv_external_schemas where schemaname = ?", [schema])
         if not found:
-            _alone(transaction)
             transaction.run(
                 f"create external schema if not exists {identifier(schema)} from data catalog database "
                 f"'{database}' iam_role '{self._settings.copy_role_arn}'"
@@ -298,7 +299,7 @@ class RedshiftWarehouse(Warehouse):
         columns = ", ".join(f'"{column.name.lower()}"' for column in table.columns)
         if snapshot.files:
             transaction.run(f"create temp table {stage} (like {relation})")
-            self._copy(transaction, stage, columns, snapshot)
+            self._copy(transaction, stage, columns, snapshot, lake.folder(table))
             ((rows,),) = transaction.run(f"select count(*) from {stage}")
             if rows != (published := sum(file.rows for file in snapshot.files)):
                 raise PublishError(
@@ -332,18 +333,17 @@ class RedshiftWarehouse(Warehouse):
                 transaction.run(f"drop table {relation}")
                 names, new = [], table.columns
             if not names:
-                _alone(transaction)
                 transaction.run(f"create schema if not exists {identifier(schema)}")
                 transaction.run(ddl(table))
                 continue
             for column in new:
                 transaction.run(f"alter table {relation} add column {_column(column)}")
 
-    def _copy(self, transaction: Transaction, stage: str, columns: str, snapshot: Snapshot) -> None:
+    def _copy(self, transaction: Transaction, stage: str, columns: str, snapshot: Snapshot, folder: str) -> None:
         """COPY exactly the files of a snapshot."""
         from redshift_connector.error import Error
 
-        path = f"manifests/{uuid.uuid4().hex}.json"
+        path = f"{folder}/staging/{uuid.uuid4().hex}.json"  # where the sweep of orphans finds it after a kill
         entries = [
             {"url": file.uri, "mandatory": True, "meta": {"content_length": file.size}} for file in snapshot.files
         ]
@@ -368,11 +368,6 @@ def _make_own(transaction: Transaction) -> None:
     for name in sorted(_OPS.keys() - {name for (name,) in found}):
         transaction.run("create schema if not exists ops")
         transaction.run(f"create table if not exists {name} ({_OPS[name]}) diststyle all")
-
-
-def _alone(transaction: Transaction) -> None:
-    """Wait for others that make schemas or tables: IF NOT EXISTS does not help two who look at the same moment."""
-    transaction.run("lock ops.run_window")
 
 
 def _close_all(connections: set[Connection]) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 
 import dagster as dg
 
-from clickstream_assets import policies, run
+from clickstream_assets import policies, repair, run
 from clickstream_assets.definitions import defs
 from clickstream_assets_tests.conftest import Home
 
@@ -70,6 +70,21 @@ def test_raw_that_changes_alone_has_all_below_it_made_once(home: Home) -> None:
         assert materialize(storage, "2024-03-09", keys=below_raw())
         assert sensor.look() == {}
     assert home.query("select view_count from ecommerce.top_products") == [(5,)]
+
+
+def test_the_warehouse_is_left_alone_while_the_lake_is_as_it_was(home: Home, monkeypatch) -> None:
+    """Redshift Serverless sleeps when nobody asks it."""
+    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
+    home.run("2024-03-01")
+    with run.instance(home.settings) as storage:
+        sensor = Sensor(storage)
+        assert sensor.look() == {}
+        with monkeypatch.context() as patch:
+            patch.setattr(repair, "pending", None)
+            assert sensor.look() == {}
+        home.land("2024-03-01", "b.csv", "2,1,2024-03-01 10:00:00,product_view,p1,,")
+        assert materialize(storage, "2024-03-01", keys=[RAW])
+        assert sensor.look() == {"2024-03-01": len(below_raw())}
 
 
 def test_a_day_that_another_days_file_empties_is_made_again(home: Home) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+import uuid
 from pathlib import Path
 
+import boto3
 import pytest
+from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.storage import files
 from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.s3 import S3
+from clickstream_assets_tests.s3_proxy import proxy
+from clickstream_assets_tests.servers import S3Server
 
 
 @pytest.fixture(params=["folder", "bucket", "prefix in a bucket"])
@@ -139,3 +144,39 @@ def test_the_region_is_that_of_either_variable(bucket: str, monkeypatch: pytest.
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
     assert S3.find().region == "eu-west-2"
+
+
+def test_a_profile_that_assumes_a_role_is_the_one_for_every_client(
+    aws_endpoint: str, on_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow follows no such profile by itself; it would ask as nobody."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile pipeline]\nrole_arn = arn:aws:iam::123456789012:role/pipeline\nsource_profile = me\n[profile me]\n"
+        f"aws_access_key_id = {on_s3.key}\naws_secret_access_key = {on_s3.secret}\n"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "AWS_PROFILE": "pipeline",
+        "AWS_ENDPOINT_URL_STS": aws_endpoint,
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{uuid.uuid4().hex}"
+    with proxy(aws_endpoint) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
+        there = {"LocationConstraint": "eu-central-1"}
+        boto3.Session().client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=there)
+        root = files.at(f"s3://{name}")
+        root.write("a", b"content")
+        with root.open("a") as stream:
+            assert stream.read() == b"content"
+        with PyArrowFileIO(root.iceberg).new_input(root.uri("a")).open() as stream:
+            assert stream.read() == b"content"
+        assert [info.path for info in root.files("")] == ["a"]
+        asked = [request for request in between.seen if f"/{name}" in request.path]
+        assert {request.headers["user-agent"].partition("/")[0] for request in asked} >= {"aws-sdk-cpp", "Boto3"}
+        assert all(request.headers.get("x-amz-security-token") for request in asked), "each with a session's keys"
+        assert not [request for request in asked if on_s3.key in request.headers["authorization"]]
