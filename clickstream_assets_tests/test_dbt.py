@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,17 @@ def test_unit_tests_give_rows_in_and_rows_out_for_each_answer(home: Home) -> Non
 def test_the_models_parse_for_redshift(home: Home) -> None:
     done = run_dbt(home, "parse", "--target", "redshift", "--warn-error")
     assert done.returncode == 0, done.stdout
+
+
+def test_databases_differ_in_dispatched_macros_only() -> None:
+    """A model or a test that asks which database it is on would be two models."""
+    asking = re.compile(r"\btarget\.(?!schema\b)|\badapter\.(?!dispatch\b)|duckdb__|redshift__")
+    sources = [path for folder in ("models", "tests") for path in (dbt.PROJECT / folder).rglob("*.*")]
+    assert len(sources) > 40
+    assert [path.name for path in sources if asking.search(path.read_text())] == []
+    macros = "".join(path.read_text() for path in (dbt.PROJECT / "macros").glob("*.sql"))
+    ours = re.findall(r"macro redshift__(\w+)", macros)
+    assert ours and all(f"adapter.dispatch('{name}'" in macros and f"default__{name}(" in macros for name in ours)
 
 
 def test_dbt_tests_are_blocking_asset_checks() -> None:

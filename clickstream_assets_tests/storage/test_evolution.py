@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ import pytest
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, MONEY, TEXT, TIMESTAMP, Column, Table
 from clickstream_assets.storage.staged import Staged, StagedFile
-from clickstream_assets_tests.conftest import Home, use_home
+from clickstream_assets_tests.conftest import Home
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -32,19 +31,6 @@ def changed(*columns: Column, at: int | None = None, drop: str | None = None) ->
 WIDER = changed(
     Column("channel", TEXT, "New."), Column("discount", MONEY, "New."), Column("seen_at", TIMESTAMP, "New.")
 )
-
-
-@pytest.fixture(params=["a laptop", "AWS"])
-def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    further = {}
-    if request.param == "AWS":
-        request.getfixturevalue("on_glue")
-        further = request.getfixturevalue("on_redshift") | {
-            "CLICKSTREAM_WAREHOUSE": "redshift",
-            "CLICKSTREAM_CATALOG": "glue",
-            "CLICKSTREAM_LAKE_URI": request.getfixturevalue("s3_root"),
-        }
-    return use_home(tmp_path / "home", monkeypatch, **further)
 
 
 def publish(home: Home, table: Table, days: dict[date, Sequence[str]]) -> None:
@@ -77,21 +63,21 @@ NEW = ("web", Decimal("0.10"), NOW, Decimal("1.50"))
 OLD = (None, None, None, Decimal("1.50"))
 
 
-def test_old_rows_and_new_ones_are_read_together_after_columns_were_appended(home) -> None:
-    publish(home, ECOMMERCE_CLEANED, {MONDAY: "ab"})
-    publish(home, WIDER, {TUESDAY: "c"})
-    assert rows(home) == [("a", *OLD), ("b", *OLD), ("c", *NEW)]
-    snapshot = home.platform.lake.snapshot(WIDER)
+def test_old_rows_and_new_ones_are_read_together_after_columns_were_appended(either) -> None:
+    publish(either, ECOMMERCE_CLEANED, {MONDAY: "ab"})
+    publish(either, WIDER, {TUESDAY: "c"})
+    assert rows(either) == [("a", *OLD), ("b", *OLD), ("c", *NEW)]
+    snapshot = either.platform.lake.snapshot(WIDER)
     assert [file.width for file in snapshot.files] == [13, 16]
-    publish(home, WIDER, {MONDAY: "d"})
-    assert rows(home) == [("c", *NEW), ("d", *NEW)]
+    publish(either, WIDER, {MONDAY: "d"})
+    assert rows(either) == [("c", *NEW), ("d", *NEW)]
 
 
-def test_an_old_day_is_loaded_again_as_it_is_in_the_lake(home) -> None:
-    publish(home, ECOMMERCE_CLEANED, {MONDAY: "ab"})
-    warehouse = home.platform.warehouse
-    warehouse.transact("test", lambda t: warehouse.load(t, home.platform.lake, WIDER, [MONDAY]), loads=[WIDER])
-    assert rows(home) == [("a", *OLD), ("b", *OLD)]
+def test_an_old_day_is_loaded_again_as_it_is_in_the_lake(either) -> None:
+    publish(either, ECOMMERCE_CLEANED, {MONDAY: "ab"})
+    warehouse = either.platform.warehouse
+    warehouse.transact("test", lambda t: warehouse.load(t, either.platform.lake, WIDER, [MONDAY]), loads=[WIDER])
+    assert rows(either) == [("a", *OLD), ("b", *OLD)]
 
 
 @pytest.mark.parametrize(
@@ -110,10 +96,10 @@ def test_an_old_day_is_loaded_again_as_it_is_in_the_lake(home) -> None:
     ],
     ids=["in the middle", "gone", "in another order", "another type"],
 )
-def test_any_other_change_of_columns_is_refused_by_name_before_anything_is_published(home, table, says) -> None:
-    publish(home, ECOMMERCE_CLEANED, {MONDAY: "ab"})
-    before = home.platform.lake.snapshot(ECOMMERCE_CLEANED)
+def test_any_other_change_of_columns_is_refused_by_name_before_anything_is_published(either, table, says) -> None:
+    publish(either, ECOMMERCE_CLEANED, {MONDAY: "ab"})
+    before = either.platform.lake.snapshot(ECOMMERCE_CLEANED)
     with pytest.raises(PublishError, match=f"ecommerce_cleaned.events_cleaned in the lake.*{says}"):
-        publish(home, table, {TUESDAY: "c"})
-    assert home.platform.lake.snapshot(ECOMMERCE_CLEANED) == before
-    assert home.query("select user_id from ecommerce.events_cleaned order by 1") == [("a",), ("b",)]
+        publish(either, table, {TUESDAY: "c"})
+    assert either.platform.lake.snapshot(ECOMMERCE_CLEANED) == before
+    assert either.query("select user_id from ecommerce.events_cleaned order by 1") == [("a",), ("b",)]
