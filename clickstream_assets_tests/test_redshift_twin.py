@@ -27,10 +27,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.types import StringType
 from redshift_connector.error import Error, ProgrammingError
 
-from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW
+from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, TEXT, Column
 from clickstream_assets.storage.lake import Lake
 from clickstream_assets_tests import redshift
 from clickstream_assets_tests import redshift_statements as statements
@@ -676,9 +675,8 @@ def test_a_column_that_the_catalog_gets_is_there_and_views_stay(lake: Lake, spec
     spectrum.rollback()
     run(spectrum, f"{view} with no schema binding", "create view shop.again as select * from shop.raw")
     spectrum.commit()
-    with lake._catalog.load_table(ECOMMERCE_RAW.lake).update_schema() as change:
-        change.add_column("Channel", StringType())
-    into_lake(lake, {MONDAY: "z", TUESDAY: ""}, ECOMMERCE_RAW)
+    wider = replace(ECOMMERCE_RAW, columns=(*ECOMMERCE_RAW.columns, Column("Channel", TEXT, "New.")))
+    into_lake(lake, {MONDAY: "z", TUESDAY: ""}, wider)
     assert raw(spectrum, "shop.again") == ["z"], "of which the statement does not name the external table"
     assert run(spectrum, "select channel from spectrum.events_raw") == [[None]]
 
