@@ -137,7 +137,9 @@ class RedshiftWarehouse(Warehouse):
         from redshift_connector.error import Error
 
         if isinstance(error, _CopyFailed):
-            said = self._load_errors(session, error.started) or str(error)
+            said = str(error)
+            with contextlib.suppress(ClickstreamError):  # when Redshift is gone by now
+                said = self._load_errors(session, error.started) or said
             return PublishError(f"Redshift could not load {error.relation}: {said}")
         if isinstance(error, (Error, ConnectionError, TimeoutError)):  # the last when keep-alives are not answered
             return ClickstreamError(f"Redshift failed at {what}: {_said(error).rstrip('.')}. Run again: it ends right.")

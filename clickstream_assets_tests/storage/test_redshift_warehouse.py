@@ -192,6 +192,16 @@ def test_the_error_of_an_older_copy_is_not_taken_for_that_of_one_that_left_none(
         show(warehouse, lake, ECOMMERCE_CLEANED, [MONDAY])
 
 
+def test_a_copy_that_failed_is_told_though_redshift_cannot_say_more(lake, warehouse, twin: Twin) -> None:
+    publish(lake, warehouse, {MONDAY: "ab"})
+    into_lake(lake, {MONDAY: "c"})
+    twin.fail_next("^copy", message="no such role")
+    twin.fail_next("sys_load_error_detail", message="gone")
+    with pytest.raises(PublishError, match=r"could not load ecommerce\.events_cleaned: .*no such role"):
+        show(warehouse, lake, ECOMMERCE_CLEANED, [MONDAY])
+    assert users(warehouse) == ["a", "b"]
+
+
 def appended(*names: str, at: int | None = None) -> Table:
     columns = list(ECOMMERCE_CLEANED.columns)
     place = len(columns) if at is None else at
