@@ -269,7 +269,9 @@ class _Session(threading.Thread):
         if self._database in self._twin.isolated:
             self._begin_late(server, sql)
         text = "" if _ours(sql) else translated(sql, within=within)
-        if not self._twin.has_external_schemas or server.status == b"E":
+        # A LOCK comes before the snapshot of its transaction, and a look for external schemas would take that.
+        locks = re.match(r"\s*lock\b", sql, FLAGS)
+        if locks or self._database not in self._twin.with_external_schemas or server.status == b"E":
             return text
         twin, database = self._twin, self._database
         prepared = External(server, twin.glue, lambda: twin.administrator(database)).prepared(sql)
@@ -299,7 +301,7 @@ class _Session(threading.Thread):
             if isinstance(statement, Copy):
                 self._copy(server, statement)
             else:
-                self._twin.has_external_schemas = True
+                self._twin.with_external_schemas.add(self._database)
                 statement.run(server)
             server.run("commit" if alone else "")
         finally:
@@ -471,8 +473,8 @@ class Twin:
     glue: Glue = field(repr=False)
     role: str = "arn:aws:iam::123456789012:role/copy"
     postgres: Any = field(default=None, repr=False)
-    #: whether a session has ever made one; before that none looks for any
-    has_external_schemas: bool = field(default=False, init=False, repr=False)
+    #: databases in which a session has ever made one; in the others none looks for any
+    with_external_schemas: set[str] = field(default_factory=set, init=False, repr=False)
     #: databases whose transactions see one snapshot each; in the others each statement sees what was committed
     isolated: set[str] = field(default_factory=set, init=False, repr=False)
     _listener: socket.socket | None = field(default=None, init=False, repr=False)

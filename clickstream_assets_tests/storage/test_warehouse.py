@@ -161,6 +161,9 @@ def test_a_load_looks_at_the_lake_when_no_other_can_come_between(home, lake, war
 @pytest.mark.parametrize("home", ["redshift"], indirect=True)
 def test_two_domains_that_meet_in_the_quarantine_double_nothing(home, lake, warehouse, twin: Twin) -> None:
     """A transaction sees one snapshot, as on Redshift, and publishes a table and its quarantine."""
+    role = home.variables["REDSHIFT_COPY_ROLE_ARN"]
+    external = f"create external schema spectrum from data catalog database 'raw' iam_role '{role}'"
+    warehouse.transact("what most databases have", lambda t: t.run(external))
     twin.isolate(home.variables["REDSHIFT_DATABASE"])
     other = home.platform
 
