@@ -23,7 +23,10 @@ TEXT = "varchar"
 INTEGER = "bigint"
 DATE = "date"
 TIMESTAMP = "timestamptz"
+BOOLEAN = "boolean"
 MONEY = "decimal(12,2)"
+#: sums and products of money
+REVENUE = "decimal(18,2)"
 
 #: bytes of UTF-8 that a text of the warehouse may have: Redshift's limit, kept everywhere, so that a row is good or bad
 #: wherever it goes
@@ -107,7 +110,9 @@ class Table:
             INTEGER: pa.int64(),
             DATE: pa.date32(),
             TIMESTAMP: pa.timestamp("us", tz="UTC"),
+            BOOLEAN: pa.bool_(),
             MONEY: pa.decimal128(12, 2),
+            REVENUE: pa.decimal128(18, 2),
         }
         return pa.schema([(column.name, types[column.type]) for column in self.columns])
 
@@ -121,7 +126,9 @@ class Table:
             INTEGER: T.LongType(),
             DATE: T.DateType(),
             TIMESTAMP: T.TimestampType(),
+            BOOLEAN: T.BooleanType(),
             MONEY: T.DecimalType(12, 2),
+            REVENUE: T.DecimalType(18, 2),
         }
         return T.StructType([T.StructField(column.name, types[column.type], True) for column in self.columns])
 
@@ -136,7 +143,9 @@ class Table:
             INTEGER: T.LongType(),
             DATE: T.DateType(),
             TIMESTAMP: T.TimestamptzType(),
+            BOOLEAN: T.BooleanType(),
             MONEY: T.DecimalType(12, 2),
+            REVENUE: T.DecimalType(18, 2),
         }
         return Schema(
             *(
@@ -200,6 +209,94 @@ ECOMMERCE_CLEANED = Table(
         Column("source_line", INTEGER, "Physical line on which the record starts."),
         Column("processed_at", TIMESTAMP, "When this row was cleaned, UTC."),
         Column("ingestion_date", DATE, "Partition: the day the file arrived."),
+    ),
+)
+
+#: what stands in raw in the place of a visitor's e-mail and IP address
+_PSEUDONYMS = (
+    Column("visitor_key", TEXT, "HMAC-SHA256 of the IP address, hex; null where the event has none."),
+    Column("email_key", TEXT, "HMAC-SHA256 of the e-mail address, hex; null where the event has none."),
+    Column("pii_key_id", TEXT, "Which key the two were made with."),
+    Column("ip_prefix", TEXT, "The network of the IP address: its /24, or /48 of IPv6."),
+)
+
+CLICKSTREAM_RAW = Table(
+    name="clickstream_raw.events_raw",
+    domain="clickstream",
+    lake="clickstream_raw.events_raw",
+    external="spectrum_clickstream.events_raw",
+    partition=("event_date", "arrival_date"),
+    description="One row per event as it arrived, as text, without e-mail and IP addresses.",
+    columns=(
+        Column("event_id", TEXT, "The sender's id of the event."),
+        Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
+        Column("user_id", TEXT, "Who did it, once logged in."),
+        Column("session_id", TEXT, "The sender's id of the visit, where it keeps one."),
+        Column("timestamp", TEXT, "When it happened: ISO 8601, or milliseconds since 1970."),
+        Column("page_url", TEXT, "The page."),
+        Column("referrer", TEXT, "The page from which the visitor came."),
+        Column("user_agent", TEXT, "The browser, by its own account."),
+        Column("product_id", TEXT, "The product, on product events."),
+        Column("quantity", TEXT, "How many."),
+        Column("price", TEXT, "Price of one."),
+        Column("currency", TEXT, "Of the price."),
+        Column("properties", TEXT, "JSON object of what else the sender tells."),
+        *_PSEUDONYMS,
+        Column("event_ts", TIMESTAMP, "`timestamp` as a time, UTC; null where it is none."),
+        Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23; 0 where the row is filed under its arrival."),
+        Column("payload_hash", TEXT, "SHA-256 of all the columns above, hex: the greatest of an event_id is kept."),
+        *LINEAGE,
+        Column(
+            "event_date",
+            DATE,
+            "Partition: UTC date of event_ts; the arrival date where that is none, or out of range.",
+        ),
+        Column("arrival_date", DATE, "Partition: the day the file arrived, from its landing path."),
+    ),
+)
+
+CLICKSTREAM_CLEANED = Table(
+    name="clickstream.events_cleaned",
+    domain="clickstream",
+    lake="clickstream_cleaned.events_cleaned",
+    warehouse="clickstream.events_cleaned",
+    partition=("event_date",),
+    # Sessions, attribution and cohorts group by visitor; a load replaces a day, and dbt reads whole days.
+    dist="user_id",
+    sort=("event_date", "event_ts"),
+    description="One row per valid event, typed; of those that share an event_id the greatest payload_hash.",
+    columns=(
+        Column("event_id", TEXT, "The sender's id of the event; unique within its event_date."),
+        Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
+        Column("user_id", TEXT, "Who did it, once logged in; null before."),
+        Column("session_id", TEXT, "The sender's id of the visit; null where it keeps none."),
+        Column("event_ts", TIMESTAMP, "When it happened, UTC, microseconds."),
+        Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23."),
+        Column("page_url", TEXT, "The page."),
+        Column("page_path", TEXT, "Path of page_url, without query and fragment."),
+        Column("utm_source", TEXT, "Parameter of page_url, decoded; null where there is none."),
+        Column("utm_medium", TEXT, "Parameter of page_url, decoded; null where there is none."),
+        Column("utm_campaign", TEXT, "Parameter of page_url, decoded; null where there is none."),
+        Column("utm_term", TEXT, "Parameter of page_url, decoded; null where there is none."),
+        Column("utm_content", TEXT, "Parameter of page_url, decoded; null where there is none."),
+        Column(
+            "click_id", TEXT, "Name of the advertiser's click parameter in page_url: gclid, fbclid, …; not its value."
+        ),
+        Column("referrer", TEXT, "The page from which the visitor came."),
+        Column("referrer_host", TEXT, "Host of referrer, lower case, without www."),
+        Column("user_agent", TEXT, "The browser, by its own account."),
+        Column("is_bot", BOOLEAN, "Whether user_agent is that of a known robot."),
+        *_PSEUDONYMS,
+        Column("product_id", TEXT, "The product; null where the event has none."),
+        Column("quantity", INTEGER, "How many; null where the event has none."),
+        Column("price", MONEY, "Price of one, rounded half up to two decimals."),
+        Column("currency", TEXT, "Of the price, upper case."),
+        Column("revenue", REVENUE, "price × quantity; null where one of them is."),
+        Column("properties", TEXT, "JSON object of what else the sender tells."),
+        Column("extra", TEXT, "JSON object of keys that the event should not have; null when there are none."),
+        Column("payload_hash", TEXT, "That of the raw row."),
+        Column("ingested_at", TIMESTAMP, "When the raw row was loaded, UTC."),
+        Column("event_date", DATE, "Partition: UTC date of event_ts."),
     ),
 )
 
