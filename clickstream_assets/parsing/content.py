@@ -1,4 +1,4 @@
-"""A landing file's text bytes: decompressed where its name says so, within the caps, hashed as they are read.
+"""A landing file's text bytes: decompressed where that is called for, within the caps, hashed as they are read.
 
 Readers here have ``read(size)`` and nothing else, which is all that ``delimited`` asks for.
 """
@@ -16,6 +16,9 @@ from clickstream_assets.settings import Limits
 #: a file smaller than this decompressed is never called a bomb
 _RATIO_FROM_BYTES = 16 * 1024 * 1024
 
+#: what every gzip file begins with
+_GZIP = b"\x1f\x8b"
+
 
 class Readable(Protocol):
     """A stream of bytes."""
@@ -25,9 +28,19 @@ class Readable(Protocol):
         ...
 
 
-def text_of(raw: Readable, path: str, limits: Limits) -> Readable:
-    """The file's text bytes; reading raises ``RejectedFile`` where the file is damaged or breaks a cap."""
-    return _Gzip(raw, limits) if path.lower().endswith(".gz") else _Plain(raw, limits)
+def text_of(raw: Readable, path: str, limits: Limits, *, sniff: bool = False) -> Readable:
+    """The file's text bytes; reading raises ``RejectedFile`` where the file is damaged or breaks a cap.
+
+    ``sniff``: whether it is compressed is told by its first two bytes, not by its name.
+    """
+    if sniff:
+        head = b""
+        while len(head) < len(_GZIP) and (more := raw.read(len(_GZIP) - len(head))):
+            head += more
+        raw, compressed = Prefixed(head, raw), head == _GZIP
+    else:
+        compressed = path.lower().endswith(".gz")
+    return _Gzip(raw, limits) if compressed else _Plain(raw, limits)
 
 
 class Hashed:

@@ -22,13 +22,10 @@ import numpy.typing as npt
 from clickstream_assets.errors import RejectedFile
 from clickstream_assets.parsing.content import Readable
 from clickstream_assets.parsing.formats import Broken
-from clickstream_assets.schemas import TEXT_BYTES
+from clickstream_assets.parsing.payload import PAYLOAD_BYTES, payload
 from clickstream_assets.settings import Limits
 
 BLOCK_BYTES = 8 * 1024 * 1024
-
-#: how much of a broken record goes to quarantine: a byte that is not text is written with four characters there
-PAYLOAD_BYTES = TEXT_BYTES // 4
 
 #: UTF-8's byte order mark: at the start of a file it is not text
 BOM = b"\xef\xbb\xbf"
@@ -264,7 +261,8 @@ class _Blocks:
             good = buffer[starts[0] : ends[-1]] if len(starts) else b""
             return Block(good, lines, numbers, quoted)
         broken = [
-            Broken(int(numbers[i]), int(lines[i]), rules[i], _text(buffer[starts[i] : ends[i]])) for i in sorted(rules)
+            Broken(int(numbers[i]), int(lines[i]), rules[i], payload(buffer[starts[i] : ends[i]]))
+            for i in sorted(rules)
         ]
         kept = np.ones(len(starts), dtype=bool)
         kept[list(rules)] = False
@@ -287,7 +285,7 @@ class _Blocks:
             rest = rest[-1:] + chunk
             text += chunk if len(text) < PAYLOAD_BYTES else b""
         self._rest = rest[end.end() :] if end else b""
-        broken = Broken(self._number, self._line, "too_long", _text(_LINE_END.split(text, 1)[0]))
+        broken = Broken(self._number, self._line, "too_long", payload(_LINE_END.split(text, 1)[0]))
         self._number += 1
         self._line += 1
         none = np.empty(0, dtype=np.int64)
@@ -358,7 +356,3 @@ def _is_text(record: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return b"\0" not in record
-
-
-def _text(record: bytes) -> str:
-    return record[:PAYLOAD_BYTES].rstrip(b"\r\n").decode(errors="backslashreplace").replace("\0", "\\x00")
