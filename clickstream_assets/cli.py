@@ -1,4 +1,4 @@
-"""The command line, ``clickstream``: run, query, status, generate, demo, dev.
+"""The command line, ``clickstream``: run, query, status, generate, retention, demo, dev.
 
 Commands import what they need when they run, so that ``--help`` answers at once. An error that is the user's to mend
 is printed as one line on standard error and ends with exit code 1; anything else is a defect and shows its traceback.
@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -146,36 +146,99 @@ def status() -> None:
 @click.option("--rows-per-day", type=click.IntRange(min=1), required=True, help="Good records per day.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other data.")
 @click.option("--faults", is_flag=True, help="Plant known faults, and print how many of each.")
-def generate(domain: str, first: datetime, last: datetime, rows_per_day: int, seed: int, faults: bool) -> None:
+@click.option("--firehose", "stream", metavar="STREAM", help="Send the records to this delivery stream instead.")
+def generate(
+    domain: str, first: datetime, last: datetime, rows_per_day: int, seed: int, faults: bool, stream: str | None
+) -> None:
     """Write deterministic landing files for DOMAIN.
 
     The same arguments write the same bytes. With --faults, the counts printed are what the ledger and the quarantine
     must show after a run.
+
+    With --firehose the records of the domain clickstream go to a delivery stream of Amazon Data Firehose, one by one,
+    and no file is written. Firehose is found by the variables AWS_*.
     """
     from rich.console import Console
 
+    start, end = _days(None, first, last)
+    if stream is not None and domain != "clickstream":
+        raise ClickstreamError(f"--firehose sends the domain clickstream, not {domain!r}: leave it out.")
+    try:
+        with Console(stderr=True).status("generating") as console:
+            if stream is not None:
+                planted = _send(stream, console.update, start, end, rows_per_day, seed, faults)
+            else:
+                planted = _write(domain, console.update, start, end, rows_per_day, seed, faults)
+    except ValueError as error:
+        raise ClickstreamError(str(error)) from error
+    for name, count in sorted(planted.items()):
+        click.echo(f"{name}\t{count}")
+
+
+def _write(
+    domain: str, tell: Callable[[str], None], first: date, last: date, rows_per_day: int, seed: int, faults: bool
+) -> dict[str, int]:
+    """Write landing files; the planted faults."""
     from clickstream_assets.generate import generator
     from clickstream_assets.platform import Platform
 
-    start, end = _days(None, first, last)
     landing = Platform(Settings.from_environment()).landing
-    try:
-        make = generator(domain)
-        with Console(stderr=True).status("generating") as console:
-            made = make(
-                landing.write,
-                first=start,
-                last=end,
-                rows_per_day=rows_per_day,
-                seed=seed,
-                faults=faults,
-                progress=lambda day: console.update(f"generating {domain} {day}"),
-            )
-    except ValueError as error:
-        raise ClickstreamError(str(error)) from error
+    made = generator(domain)(
+        landing.write,
+        first=first,
+        last=last,
+        rows_per_day=rows_per_day,
+        seed=seed,
+        faults=faults,
+        progress=lambda day: tell(f"generating {domain} {day}"),
+    )
     click.echo(f"{len(made.paths)} files, {made.rows:,} records below {landing.uri()}", err=True)
-    for name, count in sorted(made.faults.items()):
-        click.echo(f"{name}\t{count}")
+    return made.faults
+
+
+def _send(
+    stream: str, tell: Callable[[str], None], first: date, last: date, rows_per_day: int, seed: int, faults: bool
+) -> dict[str, int]:
+    """Send records to a delivery stream; the planted faults."""
+    from clickstream_assets.firehose import DeliveryStream
+    from clickstream_assets.generate.clickstream import records
+
+    planted: dict[str, int] = {}
+    made = records(first=first, last=last, rows_per_day=rows_per_day, seed=seed, faults=faults, planted=planted)
+    each = (record + b"\n" for some in made for record in some)
+    sent = DeliveryStream(stream).send(each, lambda count: tell(f"{count:,} records sent to {stream}"))
+    click.echo(f"{sent:,} records sent to the delivery stream {stream}", err=True)
+    return planted
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(min=1), help="Keep this many days, whatever is set.")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+def retention(days: int | None, dry_run: bool) -> None:
+    """Delete old landing files that hold personal data.
+
+    These are the files of the domain clickstream that arrived more than CLICKSTREAM_LANDING_RETENTION_DAYS days ago
+    (30 unless set). A file goes only when it was loaded, and its rows stay; one that was never loaded stays and is
+    named.
+    """
+    from clickstream_assets.platform import Platform
+    from clickstream_assets.retention import PERSONAL, expire
+
+    settings = Settings.from_environment()
+    keep = settings.landing_retention_days if days is None else days
+    today = datetime.now(UTC).date()
+    for domain in PERSONAL:
+        found = expire(Platform(settings), domain, today=today, days=keep, dry_run=dry_run)
+        done = "to be deleted" if dry_run else "deleted"
+        for day, files in sorted(found.loaded.items()):
+            click.echo(f"{domain} {day}: {len(files):,} file(s), {sum(file.size for file in files):,} bytes {done}")
+        for day, files in sorted(found.waiting.items()):
+            for file in files:
+                click.echo(f"{file.path}: not loaded: run its day first, clickstream run {domain} --date {day}")
+        for path in found.unfinished:
+            click.echo(f"{path}: not loaded, as its name starts with . or _: rename or remove it")
+        if not found.loaded:
+            click.echo(f"{domain}: no loaded file arrived more than {keep} days ago")
 
 
 def _days(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:
