@@ -54,3 +54,29 @@
 {% macro redshift__utc_date(timestamp_column) -%}
     cast({{ timestamp_column }} at time zone 'UTC' as date)
 {%- endmacro %}
+
+{#- Microseconds since 1970 of a timestamp with time zone. -#}
+{% macro epoch_microseconds(timestamp_column) -%}
+    {{ return(adapter.dispatch('epoch_microseconds')(timestamp_column)) }}
+{%- endmacro %}
+
+{% macro default__epoch_microseconds(timestamp_column) -%}
+    epoch_us({{ timestamp_column }})
+{%- endmacro %}
+
+{% macro redshift__epoch_microseconds(timestamp_column) -%}
+    datediff('microsecond', cast('1970-01-01 00:00:00+00' as timestamp with time zone), {{ timestamp_column }})
+{%- endmacro %}
+
+{#- Whether a pattern is found in a text. Patterns say [.] for a full stop: Redshift's literals take a backslash away. -#}
+{% macro matches(text, pattern) -%}
+    {{ return(adapter.dispatch('matches')(text, pattern)) }}
+{%- endmacro %}
+
+{% macro default__matches(text, pattern) -%}
+    regexp_matches({{ text }}, '{{ pattern }}')
+{%- endmacro %}
+
+{% macro redshift__matches(text, pattern) -%}
+    ({{ text }} ~ '{{ pattern }}')
+{%- endmacro %}
