@@ -47,8 +47,10 @@ class Translator(DagsterDbtTranslator):
     """How dbt's models appear in the asset graph."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """Schema and table, as in the warehouse."""
-        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+        """Schema and table, as in the warehouse: two domains may have a table of a name, but no two models one."""
+        return dg.AssetKey(
+            [dbt_resource_props["schema"], dbt_resource_props.get("alias") or dbt_resource_props["name"]]
+        )
 
     def get_automation_condition(
         self, dbt_resource_props: Mapping[str, Any]
@@ -151,7 +153,7 @@ def build(
     parsed = _parsed(described)
     (settings.dbt_state / "run_results.json").unlink(missing_ok=True)
     # Without --no-write-json dbt writes the whole manifest again, and a picture of its graph: 0.3 s.
-    selection = _selection(context, domain, whole)
+    selection = [f"tag:{domain}"] if whole else _models(context, parsed)
     target = ["--target", "duckdb_s3" if through_s3 else _adapter(settings)]
     arguments = ["build", *target, "--no-write-json", "--exclude-resource-type", "unit_test", "--select", *selection]
     events: queue.Queue[Any] = queue.Queue()
@@ -182,10 +184,11 @@ def build(
     _raise_for(results)
 
 
-def _selection(context: dg.AssetExecutionContext, domain: str, whole: bool) -> list[str]:
-    if whole:
-        return [f"tag:{domain}"]
-    return sorted(key.path[-1] for key in context.selected_asset_keys)
+def _models(context: dg.AssetExecutionContext, parsed: Manifest) -> list[str]:
+    """The names of the models that the run selected: a table may have another name than its model."""
+    selected = {tuple(key.path) for key in context.selected_asset_keys}
+    models = (node for node in parsed.nodes.values() if node.unique_id.startswith("model."))
+    return sorted(model.name for model in models if (model.schema, model.alias) in selected)
 
 
 def _invoke(

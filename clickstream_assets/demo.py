@@ -17,6 +17,7 @@ from clickstream_assets.settings import Settings
 _SHOWN = {
     "What arrived and what became of it (ops.row_ledger)": """
         select asset, sum(rows_in) as rows_in, sum(rows_out) as rows_out, sum(rejected) as rejected,
+               sum(duplicate) as duplicate,
                sum(rows_in - rows_out - rejected - duplicate - late - filtered) as unaccounted
         from ops.row_ledger group by asset order by rows_in desc, rows_out desc""",
     "Why rows were rejected (ops.quarantine)": """
@@ -27,6 +28,9 @@ _SHOWN = {
     "Conversion (ecommerce.conversion_funnel)": """
         select users_viewed, users_added, users_purchased, round(overall_rate, 4) as overall_rate,
                ordered_users_purchased from ecommerce.conversion_funnel""",
+    "Web site (clickstream.daily_metrics)": """
+        select event_date, dau, sessions, events, round(bounce_rate, 3) as bounce_rate, revenue
+        from clickstream.daily_metrics order by event_date desc limit 5""",
     "Revenue (ecommerce.revenue_metrics)": "select * from ecommerce.revenue_metrics",
 }
 

@@ -16,10 +16,19 @@ from string import Formatter
 from typing import TYPE_CHECKING, cast
 
 from clickstream_assets.errors import ClickstreamError
-from clickstream_assets.parsing.formats import CSV, Format
-from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW, Table
+from clickstream_assets.parsing.formats import CSV, JSON, Format
+from clickstream_assets.schemas import (
+    CLICKSTREAM_CLEANED,
+    CLICKSTREAM_EVENT,
+    CLICKSTREAM_RAW,
+    ECOMMERCE_CLEANED,
+    ECOMMERCE_RAW,
+    Table,
+)
 
 if TYPE_CHECKING:
+    from clickstream_assets.parsing.formats import Shape
+    from clickstream_assets.platform import Platform
     from clickstream_assets.transforms.rules import Transform
 
 
@@ -36,7 +45,9 @@ class Feed:
 
     ``landing``: where its days arrive, as a pattern of the day below the landing root: ``{day}`` for YYYY-MM-DD, or
     ``{day:%Y}``, ``{day:%m}`` and ``{day:%d}``.
-    ``transform``: from ``raw`` to ``cleaned``, as ``module:name``.
+    ``transform``: from ``raw`` to ``cleaned``, as ``module:name``. ``fields``: what is read of a record, where that is
+    not what ``raw`` has of it. ``shape``: what makes ``raw``'s columns of these then, as ``module:function`` of a
+    platform.
     """
 
     landing: str
@@ -44,6 +55,8 @@ class Feed:
     raw: Table
     cleaned: Table
     transform: str
+    fields: tuple[str, ...] = ()
+    shape: str | None = None
 
     @cached_property
     def root(self) -> str:
@@ -57,8 +70,8 @@ class Feed:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that a file must have: those of the raw table that are not made here."""
-        return self.raw.record
+        """What is read of a record: the columns of the raw table that are not made here, or what ``fields`` says."""
+        return self.fields or self.raw.record
 
     def folder(self, day: date) -> str:
         """Where the files of a day are."""
@@ -88,6 +101,14 @@ class Feed:
             if name:
                 pattern += "".join(_MATCHED.get(part, part) for part in _SPLIT[spec or ""])
         return re.compile(pattern + "(/.*)?", re.DOTALL)
+
+    def load_shape(self, platform: Platform) -> Shape | None:
+        """What makes the raw table's columns; None where they are the record's own.
+
+        Raises:
+            ClickstreamError: it cannot be had, e.g. for want of a key.
+        """
+        return cast("Shape", pkgutil.resolve_name(self.shape)(platform)) if self.shape else None
 
     def load_transform(self) -> Transform:
         """The transform and its rules; imports PySpark."""
@@ -127,6 +148,21 @@ DOMAINS = {
                 ),
             ),
             row_models=(RowModel("ecommerce.events", source=ECOMMERCE_CLEANED, day="ingestion_date"),),
+        ),
+        Domain(
+            "clickstream",
+            feeds=(
+                Feed(
+                    landing="clickstream/year={day:%Y}/month={day:%m}/day={day:%d}",
+                    format=JSON,
+                    raw=CLICKSTREAM_RAW,
+                    cleaned=CLICKSTREAM_CLEANED,
+                    transform="clickstream_assets.transforms.clickstream:EVENTS",
+                    fields=CLICKSTREAM_EVENT,
+                    shape="clickstream_assets.parsing.events:shape",
+                ),
+            ),
+            row_models=(RowModel("clickstream.events_enhanced", source=CLICKSTREAM_CLEANED, day="event_date"),),
         ),
     )
 }

@@ -7,17 +7,24 @@ its days from being published; those stay as they were. A check that runs after 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from clickstream_assets import partitions
 from clickstream_assets.platform import Platform
-from clickstream_assets.schemas import Table
+from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.storage import publishing
-from clickstream_assets.storage.staged import GUARDS, Account, Check, Staged
+from clickstream_assets.storage.staged import GUARDS, PRIVACY, Account, Check, Staged, StagedFile
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+#: files that are searched at the same time
+_THREADS = 2
 
 #: partitions listed one by one in the metadata of a run
 _LISTED = 60
@@ -33,8 +40,12 @@ def specs(table: Table) -> list[dg.AssetCheckSpec]:
     """The checks that ``report`` will report for an asset."""
     return [
         dg.AssetCheckSpec(name, asset=table.key, blocking=True, description=description)
-        for name, description in GUARDS.items()
+        for name, description in _guards(table).items()
     ]
+
+
+def _guards(table: Table) -> dict[str, str]:
+    return GUARDS | (PRIVACY if table.pseudonymous else {})
 
 
 def definition_metadata(table: Table) -> dict[str, Any]:
@@ -58,12 +69,15 @@ def report(
         dagster.Failure: a guard failed on a partition of the run; retrying would find the same rows.
     """
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
+    if staged.table.pseudonymous:
+        checks.append(_no_personal_data(staged, platform))
     sound = staged.without({day for check in checks for day in check.failed})
     if len(sound.days) < len(staged.days):
-        sound = replace(sound, rejected_by_rule=platform.lake.count_values(sound.quarantine, "rule"))
+        rejects = [*sound.quarantine, *sound.kept_quarantine]
+        sound = replace(sound, rejected_by_rule=platform.lake.count_values(rejects, "rule"))
     asked = set(partitions.days(context.partition_keys))
     stops = bool(asked - set(sound.days))
-    rejects = platform.lake.preview(staged.quarantine)
+    shown = platform.lake.preview([*staged.quarantine, *staged.kept_quarantine])
     for check in checks:
         yield dg.AssetCheckResult(
             check_name=check.name,
@@ -71,7 +85,7 @@ def report(
             passed=check.passed,
             severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
             description=check.description,
-            metadata={**check.metadata, FAILED_DAYS: sorted(map(str, check.failed)), **_where(rejects)},
+            metadata={**check.metadata, FAILED_DAYS: sorted(map(str, check.failed)), **_where(shown)},
         )
     if stops:
         if sound.days:
@@ -83,6 +97,47 @@ def report(
         if account.day in asked:
             context.add_asset_metadata(_of_partition(account), staged.table.key, account.day.isoformat())
     yield dg.Output(sound, metadata=_of_run(sound, platform))
+
+
+def _no_personal_data(staged: Staged, platform: Platform) -> Check:
+    """Look for addresses in every text of the staged rows and rejects; says where they are, and not what."""
+    import pyarrow.parquet as pq
+
+    from clickstream_assets import privacy
+
+    def look(table: Table, file: StagedFile) -> tuple[date, set[str]]:
+        with platform.lake.files.open_random(file.path) as source:
+            repeating = _repeating(pq.read_metadata(source))
+            leaks = privacy.scan(pq.ParquetFile(source, read_dictionary=repeating))
+            return file.day, {f"{table.name}.{column}" for column in leaks}
+
+    files = [(staged.table, file) for file in staged.files] + [(QUARANTINE, file) for file in staged.quarantine]
+    found: dict[date, set[str]] = {}
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for day, columns in threads.map(look, *zip(*files, strict=True)) if files else ():
+            if columns:
+                found.setdefault(day, set()).update(columns)
+    where = ", ".join(sorted(set().union(*found.values())))
+    text = (
+        f"e-mail or IP addresses in {where} of {', '.join(map(str, sorted(found)[:_NAMED]))}; "
+        "this is a defect of the redaction, please report it"
+        if found
+        else f"none in {len(staged.files) + len(staged.quarantine)} file(s)"
+    )
+    return Check("no_personal_data", frozenset(found), text)
+
+
+def _repeating(footer: pq.FileMetaData) -> list[str]:
+    """Texts that a file holds as a dictionary throughout: each of its entries is looked at once."""
+    if not footer.num_row_groups:
+        return []
+    group = footer.row_group(0)
+    columns = [group.column(n) for n in range(footer.num_columns)]
+    return [
+        column.path_in_schema
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY" and column.total_uncompressed_size < 4 * column.num_values
+    ]
 
 
 def materializations(staged: Staged, days: Collection[date]) -> Iterator[dg.AssetMaterialization]:

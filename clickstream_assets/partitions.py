@@ -6,7 +6,7 @@ chunks by a single-run backfill. Helpers that turn partition keys into dates liv
 
 import warnings
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import dagster as dg
 
@@ -37,13 +37,3 @@ def repaired(context: dg.AssetExecutionContext) -> list[date]:
     """Days that the run makes again beside its partitions."""
     tag = context.run.tags.get(REPAIRED_DAYS, "")
     return sorted({date.fromisoformat(day) for day in tag.split(",") if day} - set(days(context.partition_keys)))
-
-
-def last_day() -> date:
-    """The newest partition: tomorrow, UTC."""
-    return datetime.now(UTC).date() + timedelta(days=1)
-
-
-def day_range(first: date, last: date) -> list[date]:
-    """Every day from ``first`` to ``last``, both included."""
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

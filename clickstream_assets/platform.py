@@ -56,6 +56,18 @@ class Platform:
 
         return DuckDBWarehouse(settings.warehouse_path, lock_timeout=settings.lock_timeout, on_s3=settings.lake_on_s3)
 
+    @cached_property
+    def pii_key(self) -> bytes:
+        """The key for pseudonyms.
+
+        Raises:
+            ClickstreamError: there is none although there are pseudonyms, or it is damaged.
+        """
+        from clickstream_assets import pii_key
+        from clickstream_assets.schemas import CLICKSTREAM_RAW
+
+        return pii_key.find(self.settings, in_use=lambda: self.lake.version(CLICKSTREAM_RAW) is not None)
+
     @property
     def spark(self) -> SparkSession:
         """The engine of the transforms; starting it takes half a second."""

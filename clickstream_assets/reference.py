@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clickstream_assets import schemas, settings
 from clickstream_assets.domains import DOMAINS, Feed
-from clickstream_assets.parsing import delimited, rows
+from clickstream_assets.parsing import delimited, json_records, rows
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 
@@ -26,7 +26,10 @@ def markdown() -> str:
             "## Why a row is rejected",
             "Each rejected row is in `ops.quarantine` under the first rule that it broke. While files are read:",
             "",
-            *_table(("rule", "a record or file is rejected when"), (delimited.RULES | rows.RULES).items()),
+            *_table(
+                ("rule", "a record or file is rejected when"),
+                (json_records.RULES | delimited.RULES | rows.RULES).items(),
+            ),
             "",
             *(line for domain in DOMAINS.values() for feed in domain.feeds for line in _rules(feed)),
             "## Tables of the lake",
@@ -76,10 +79,12 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_LANDING_URI": "the folder `landing` in the home folder; or `s3://bucket/prefix`",
         "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder; or `s3://bucket/prefix`",
         "CLICKSTREAM_START_DATE": defaults.start_date.isoformat(),
+        "CLICKSTREAM_PII_KEY": "made once in the home folder; with aws it must be given, 32 bytes or more",
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
         "CLICKSTREAM_SENSOR_SECONDS": f"{defaults.sensor_seconds} (between looks at landing)",
         "CLICKSTREAM_ARRIVALS_QUEUE_URL": "unset: landing is listed; or the SQS queue that gets its notifications",
+        "CLICKSTREAM_LANDING_RETENTION_DAYS": f"{defaults.landing_retention_days} (files with personal data)",
         "CLICKSTREAM_LOCK_TIMEOUT_SECONDS": f"{defaults.lock_timeout:g}",
         "CLICKSTREAM_DUCKDB_MEMORY": f"{defaults.duckdb_memory} (dbt's; beyond it DuckDB works on disk)",
         "CLICKSTREAM_MAX_FILE_BYTES": f"{defaults.limits.file_bytes:,} (after decompression)",

@@ -1,16 +1,21 @@
 """Which days must be made again because what they were made from has changed. No Dagster here.
 
-Nothing is remembered between runs: raw says which snapshot last changed a day, the ledger says which one the cleaned
-day was made from, and where they differ the day is pending; likewise from cleaned to the events of the models.
+Nothing is remembered between runs: the ledger says from which rows a cleaned day was made, raw says which it has now,
+and where they differ the day is pending; likewise from cleaned to the events of the models.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from typing import TYPE_CHECKING
 
+from clickstream_assets.days import last_day
 from clickstream_assets.domains import Domain
 from clickstream_assets.platform import Platform
-from clickstream_assets.schemas import Table
+from clickstream_assets.storage.staged import Account
+
+if TYPE_CHECKING:
+    from clickstream_assets.storage.lake import Snapshot
 
 
 def pending_days(platform: Platform, domain: Domain, *, timeout: float | None = None) -> list[date]:
@@ -26,16 +31,18 @@ def pending(platform: Platform, domain: Domain, *, timeout: float | None = None)
     """The days of ``pending_days``, each with the raw snapshots that hold its rows: another text is another change."""
     what = "looking for days to repair"
     with platform.exclusive(domain.name, what, timeout=timeout), platform.warehouse.locked(what, timeout=timeout):
-        raw = [_versions(platform, feed.raw) for feed in domain.feeds]
+        raw = [platform.lake.snapshot(feed.raw, by=feed.cleaned.day) for feed in domain.feeds]
         behind = {
             day
             for feed, now in zip(domain.feeds, raw, strict=True)
             for day in _behind(platform, now, feed.cleaned.name)
         }
         for model in domain.row_models:
-            behind |= _behind(platform, _versions(platform, model.source), model.name)
-    first = platform.settings.start_date
-    return {day: " ".join(str(now.get(day)) for now in raw) for day in behind if first <= day}
+            behind |= _behind(platform, platform.lake.snapshot(model.source), model.name)
+    first, last = platform.settings.start_date, last_day()
+    return {
+        day: " ".join(f"{now.version(day)}:{now.rows(day)}" for now in raw) for day in behind if first <= day <= last
+    }
 
 
 def lake_versions(platform: Platform, domain: Domain) -> tuple[int | None, ...]:
@@ -44,10 +51,8 @@ def lake_versions(platform: Platform, domain: Domain) -> tuple[int | None, ...]:
     return tuple(platform.lake.version(table) for table in tables)
 
 
-def _versions(platform: Platform, table: Table) -> dict[date, int]:
-    return {file.day: file.added for file in platform.lake.snapshot(table).files}
-
-
-def _behind(platform: Platform, now: dict[date, int], asset: str) -> set[date]:
-    made_from = platform.warehouse.source_snapshots(asset)
-    return {day for day in now.keys() | made_from.keys() if now.get(day) != made_from.get(day)}
+def _behind(platform: Platform, now: Snapshot, asset: str) -> set[date]:
+    made = platform.warehouse.accounts(asset)
+    nothing = Account(date.min, 0, 0)
+    was = {day: made.get(day, nothing) for day in now.days | made.keys()}
+    return {day for day, account in was.items() if now.since(day, account.source_snapshot, account.rows_in) != []}

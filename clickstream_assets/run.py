@@ -17,6 +17,7 @@ import dagster as dg
 from filelock import FileLock
 
 from clickstream_assets import abandoned, faults, guards, layers, partitions, progress, repair
+from clickstream_assets.days import day_range, last_day
 from clickstream_assets.domains import Domain
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
@@ -62,7 +63,7 @@ def check_days(settings: Settings, first: date, last: date) -> None:
     Raises:
         ClickstreamError: says which days there are.
     """
-    newest = partitions.last_day()
+    newest = last_day()
     if first > last:
         raise ClickstreamError(f"--from {first} is after --to {last}: swap them.")
     for day in (first, last):
@@ -83,7 +84,7 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
     """
     settings = Settings.from_environment()
     check_days(settings, first, last)
-    asked = partitions.day_range(first, last)
+    asked = day_range(first, last)
     with progress.terminal(), instance(settings) as storage, abandoned.watched(storage, settings) as new_run_id:
         job = _definitions().resolve_job_def(domain.name)
         raw, below = _split(job)

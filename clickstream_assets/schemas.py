@@ -40,6 +40,8 @@ class Column:
     name: str
     type: str
     description: str
+    #: whether values come again, so that a dictionary of them is worth its making
+    repeats: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Table:
     #: on Redshift: the column whose equal values are kept together, and those by which rows are sorted
     dist: str | None = None
     sort: tuple[str, ...] = ()
+    #: the column with the UTC hour: of a large day each hour has a file of its own, and is made again alone
+    hour: str | None = None
+    #: no text has an e-mail or IP address in it: that is looked for before the rows are published
+    pseudonymous: bool = False
 
     @property
     def key(self) -> list[str]:
@@ -196,7 +202,12 @@ ECOMMERCE_CLEANED = Table(
     sort=("ingestion_date", "event_timestamp"),
     description="One row per valid e-commerce event, typed.",
     columns=(
-        Column("event_id", TEXT, "First 32 hex digits of SHA-256 over the file's content hash and the record number."),
+        Column(
+            "event_id",
+            TEXT,
+            "First 32 hex digits of SHA-256 over the file's content hash and the record number.",
+            repeats=False,
+        ),
         Column("user_id", TEXT, "The shop's user id."),
         Column("session_id", TEXT, "Session number of that user; unique together with user_id only."),
         Column("event_timestamp", TIMESTAMP, "When the event happened, UTC, microseconds."),
@@ -210,6 +221,12 @@ ECOMMERCE_CLEANED = Table(
         Column("processed_at", TIMESTAMP, "When this row was cleaned, UTC."),
         Column("ingestion_date", DATE, "Partition: the day the file arrived."),
     ),
+)
+
+#: keys of an event, of which raw keeps all but the two that name a person
+CLICKSTREAM_EVENT = (
+    *("event_id", "event_type", "user_id", "session_id", "timestamp", "page_url", "referrer", "user_agent"),
+    *("ip", "email", "product_id", "quantity", "price", "currency", "properties"),
 )
 
 #: what stands in raw in the place of a visitor's e-mail and IP address
@@ -226,13 +243,15 @@ CLICKSTREAM_RAW = Table(
     lake="clickstream_raw.events_raw",
     external="spectrum_clickstream.events_raw",
     partition=("event_date", "arrival_date"),
+    hour="event_hour",
+    pseudonymous=True,
     description="One row per event as it arrived, as text, without e-mail and IP addresses.",
     columns=(
-        Column("event_id", TEXT, "The sender's id of the event."),
+        Column("event_id", TEXT, "The sender's id of the event.", repeats=False),
         Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
         Column("user_id", TEXT, "Who did it, once logged in."),
         Column("session_id", TEXT, "The sender's id of the visit, where it keeps one."),
-        Column("timestamp", TEXT, "When it happened: ISO 8601, or milliseconds since 1970."),
+        Column("timestamp", TEXT, "When it happened: ISO 8601, or milliseconds since 1970.", repeats=False),
         Column("page_url", TEXT, "The page."),
         Column("referrer", TEXT, "The page from which the visitor came."),
         Column("user_agent", TEXT, "The browser, by its own account."),
@@ -242,9 +261,11 @@ CLICKSTREAM_RAW = Table(
         Column("currency", TEXT, "Of the price."),
         Column("properties", TEXT, "JSON object of what else the sender tells."),
         *_PSEUDONYMS,
-        Column("event_ts", TIMESTAMP, "`timestamp` as a time, UTC; null where it is none."),
+        Column("event_ts", TIMESTAMP, "`timestamp` as a time, UTC; null where it is none.", repeats=False),
         Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23; 0 where the row is filed under its arrival."),
-        Column("payload_hash", TEXT, "SHA-256 of all the columns above, hex: the greatest of an event_id is kept."),
+        Column(
+            "payload_hash", TEXT, "MD5 of what the event says, hex: of an event_id the greatest is kept.", repeats=False
+        ),
         *LINEAGE,
         Column(
             "event_date",
@@ -260,17 +281,21 @@ CLICKSTREAM_CLEANED = Table(
     domain="clickstream",
     lake="clickstream_cleaned.events_cleaned",
     warehouse="clickstream.events_cleaned",
+    # As Athena calls it, so that a saved query runs there and here.
+    external="clickstream_cleaned.events_cleaned",
     partition=("event_date",),
     # Sessions, attribution and cohorts group by visitor; a load replaces a day, and dbt reads whole days.
     dist="user_id",
     sort=("event_date", "event_ts"),
+    hour="event_hour",
+    pseudonymous=True,
     description="One row per valid event, typed; of those that share an event_id the greatest payload_hash.",
     columns=(
-        Column("event_id", TEXT, "The sender's id of the event; unique within its event_date."),
+        Column("event_id", TEXT, "The sender's id of the event; unique within its event_date.", repeats=False),
         Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
         Column("user_id", TEXT, "Who did it, once logged in; null before."),
         Column("session_id", TEXT, "The sender's id of the visit; null where it keeps none."),
-        Column("event_ts", TIMESTAMP, "When it happened, UTC, microseconds."),
+        Column("event_ts", TIMESTAMP, "When it happened, UTC, microseconds.", repeats=False),
         Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23."),
         Column("page_url", TEXT, "The page."),
         Column("page_path", TEXT, "Path of page_url, without query and fragment."),
@@ -294,7 +319,7 @@ CLICKSTREAM_CLEANED = Table(
         Column("revenue", REVENUE, "price × quantity; null where one of them is."),
         Column("properties", TEXT, "JSON object of what else the sender tells."),
         Column("extra", TEXT, "JSON object of keys that the event should not have; null when there are none."),
-        Column("payload_hash", TEXT, "That of the raw row."),
+        Column("payload_hash", TEXT, "That of the raw row.", repeats=False),
         Column("ingested_at", TIMESTAMP, "When the raw row was loaded, UTC."),
         Column("event_date", DATE, "Partition: UTC date of event_ts."),
     ),
@@ -318,10 +343,11 @@ QUARANTINE = Table(
         Column("run_id", TEXT, "The run that rejected it."),
         Column("quarantined_at", TIMESTAMP, "When it was rejected, UTC."),
         Column("partition_date", DATE, "The partition that did not take it."),
+        Column("partition_hour", INTEGER, "Hour of partition_date among whose rows it is; null where there are none."),
     ),
 )
 
-TABLES = [ECOMMERCE_RAW, ECOMMERCE_CLEANED, QUARANTINE]
+TABLES = [ECOMMERCE_RAW, ECOMMERCE_CLEANED, CLICKSTREAM_RAW, CLICKSTREAM_CLEANED, QUARANTINE]
 
 
 def table(name: str) -> Table:

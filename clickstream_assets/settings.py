@@ -19,6 +19,9 @@ from clickstream_assets.errors import SettingsError
 
 _MIB = 1024 * 1024
 
+#: bytes that the key for pseudonyms has at least
+PII_KEY_BYTES = 32
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -73,8 +76,12 @@ class Settings:
     sensor_seconds: int
     #: SQS queue of S3's notifications; without it landing is listed
     arrivals_queue: str | None
+    #: days for which landing files with personal data are kept
+    landing_retention_days: int
     lock_timeout: float
     duckdb_memory: str
+    #: for pseudonyms of persons; None where it is to be made in the home folder
+    pii_key: bytes | None = field(repr=False)
     limits: Limits
 
     @classmethod
@@ -103,7 +110,9 @@ class Settings:
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
             sensor_seconds=int(_number(env, "CLICKSTREAM_SENSOR_SECONDS", 30, least=1)),
             arrivals_queue=_arrivals_queue(env, landing_uri),
+            landing_retention_days=int(_number(env, "CLICKSTREAM_LANDING_RETENTION_DAYS", 30, least=1)),
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
+            pii_key=_pii_key(env, on_aws=on_aws),
             duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "2GB"),
             limits=Limits(
                 file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),
@@ -184,6 +193,18 @@ def _catalog(env: Mapping[str, str], home: Path, *, on_aws: bool) -> Catalog:
         if not re.fullmatch(r"https?://\S+", uri):
             raise SettingsError(f"CLICKSTREAM_CATALOG_URI is {uri!r}: give an http or https address.")
     return Catalog(kind, uri, path.with_suffix(".db.lock"))
+
+
+def _pii_key(env: Mapping[str, str], *, on_aws: bool) -> bytes | None:
+    name = "CLICKSTREAM_PII_KEY"
+    if not on_aws and not env.get(name):
+        return None
+    key = _needed(
+        env, name, f"give {PII_KEY_BYTES} bytes or more that nobody can guess, from a secrets manager"
+    ).encode()
+    if len(key) < PII_KEY_BYTES:
+        raise SettingsError(f"{name} has {len(key)} bytes: give {PII_KEY_BYTES} or more that nobody can guess.")
+    return key
 
 
 def _arrivals_queue(env: Mapping[str, str], landing_uri: str) -> str | None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from clickstream_assets import arrivals, notifications, partitions
+from clickstream_assets import arrivals, notifications
+from clickstream_assets.days import last_day
 from clickstream_assets.defs import jobs
 from clickstream_assets.domains import DOMAINS, Domain
 from clickstream_assets.platform import Platform
@@ -58,7 +59,7 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
         description=f"Runs the days of {domain.name} for which files have landed or changed.",
     )
     def look(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
-        first, last = platform.settings.start_date, partitions.last_day()
+        first, last = platform.settings.start_date, last_day()
         cursors = arrivals.load(context.cursor)
         files: dict[date, list[FileInfo]] = defaultdict(list)
         for feed in domain.feeds:
@@ -89,7 +90,7 @@ def _queue_sensor(seconds: int) -> dg.SensorDefinition:
     )
     def look(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         settings = platform.settings
-        first, last = settings.start_date, partitions.last_day()
+        first, last = settings.start_date, last_day()
         queue = notifications.Queue(str(settings.arrivals_queue))
         found = notifications.look(queue, settings.landing_uri, first=first, last=last)
         _log(context, found, settings.landing_uri)

@@ -31,18 +31,19 @@ def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         description=feed.cleaned.description,
     )
     def cleaned(context: dg.AssetExecutionContext, raw: Any, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
-        from clickstream_assets.storage import spark
+        from clickstream_assets.storage import cleaning
 
         repaired = partitions.repaired(context)
         with platform.exclusive(domain.name, f"cleaning {feed.cleaned.name}"):
-            staged = spark.stage(
+            staged = cleaning.stage(
                 platform.spark,
                 platform.lake,
-                source=raw.snapshot(repaired),
+                source=raw.snapshot(repaired, by=feed.cleaned.day),
                 target=feed.cleaned,
-                transform=feed.load_transform().apply,
+                transform=feed.load_transform(),
                 days=[*partitions.days(context.partition_keys), *repaired],
                 run_id=context.run.run_id,
+                made=platform.warehouse.accounts(feed.cleaned.name),
             )
             yield from guards.report(context, staged, platform)
 

@@ -12,12 +12,12 @@ def definitions() -> dg.Definitions:
 
 
 def _landing(domain: Domain, feed: Feed) -> dg.AssetSpec:
-    names = " or ".join(f"`*{suffix}`" for suffix in feed.format.suffixes)
+    names = " or ".join(f"`*{suffix}`" for suffix in feed.format.suffixes) or "of any name"
     columns = ", ".join(f"`{name}`" for name in feed.columns)
     return dg.AssetSpec(
         key=feed.key,
         group_name=layers.group(layers.LANDING, domain.name),
         partitions_def=partitions.DAILY,
         kinds={feed.format.name},
-        description=f"Files {names} below `{feed.layout}/`. Columns, in any order and case: {columns}.",
+        description=f"Files {names} below `{feed.layout}/`. {feed.format.asks} {columns}.",
     )

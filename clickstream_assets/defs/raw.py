@@ -32,7 +32,13 @@ def _raw(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
         from clickstream_assets.parsing.landing import LandingLoader
 
-        loader = LandingLoader(feed, landing=platform.landing, lake=platform.lake, limits=platform.settings.limits)
+        loader = LandingLoader(
+            feed,
+            landing=platform.landing,
+            lake=platform.lake,
+            limits=platform.settings.limits,
+            shape=feed.load_shape(platform),
+        )
         with platform.exclusive(domain.name, f"loading {feed.raw.name}"):
             staged = loader.stage(
                 partitions.days(context.partition_keys),

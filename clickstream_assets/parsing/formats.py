@@ -8,7 +8,10 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Protocol, cast
+
+from clickstream_assets.parsing import content
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,21 +60,48 @@ class Reader(Protocol):
         ...
 
 
+class Shape(Protocol):
+    """Makes a raw table's columns of what a reader gives, where they are not the record's own."""
+
+    #: what its results depend on besides the batch and the day: files are read again when it changes
+    identity: str
+
+    def __call__(self, batch: Batch, day: date) -> Batch:
+        """The batch with the table's columns, less lineage and the day of arrival, which is ``day``."""
+        ...
+
+    def seal(self, content_hash: str) -> str:
+        """A file's hash as it may be stored."""
+        ...
+
+
 @dataclass(frozen=True)
 class Format:
-    """A file format: the ends of its files' names, and where its reader is (``module:function``)."""
+    """A file format: the ends of its files' names, and where its reader is (``module:function``).
+
+    Without ``suffixes`` the names say nothing: every file is in this format, and whether it is compressed is told by
+    its first bytes.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     reader: str
+    #: what people are told of the columns that are read, which follow
+    asks: str
 
     def has(self, path: str) -> bool:
         """Whether a file of that name is in this format."""
-        return path.lower().endswith(self.suffixes)
+        return not self.suffixes or path.lower().endswith(self.suffixes)
+
+    def text_of(self, raw: Readable, path: str, limits: Limits) -> Readable:
+        """A file's bytes, decompressed."""
+        return content.text_of(raw, path, limits, sniff=not self.suffixes)
 
     def load(self) -> Reader:
         """The reader."""
         return cast(Reader, pkgutil.resolve_name(self.reader))
 
 
-CSV = Format("csv", (".csv", ".csv.gz"), "clickstream_assets.parsing.arrow_csv:read")
+CSV = Format("csv", (".csv", ".csv.gz"), "clickstream_assets.parsing.arrow_csv:read", "Columns, in any order and case:")
+#: what Firehose writes: its objects' names have no suffix
+JSON = Format("json", (), "clickstream_assets.parsing.json_objects:read", "Keys of its JSON objects:")

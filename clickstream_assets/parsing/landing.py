@@ -1,21 +1,27 @@
 """Landing → raw: which files of a day count, and their records as staged Parquet, each field as text.
 
-Two passes. The first reads a file from end to end (hash, checksum, caps, binary or not), so that a file that must be
-rejected whole is known before any of its rows is written; the second writes the records of the files that count. A file
-counts unless the same content already stands for the domain under a smaller (day, path).
+Two passes over a file. The first reads it from end to end (hash, checksum, caps, binary or not), so that a file that
+must be rejected whole is known before any of its rows is written; the second writes the records of the files that
+count. A file counts unless the same content already stands for the domain under a smaller (day, path).
+
+A file that is as it was when it was read last is not read again. Where files were only added to a day, its published
+rows stay as they are and the new ones are put beside them: an arrival costs the arrival, not the day.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from hashlib import sha256
 
 from clickstream_assets.domains import Feed
 from clickstream_assets.errors import ClickstreamError, RejectedFile
-from clickstream_assets.parsing.content import Hashed, Prefixed, text_of
+from clickstream_assets.parsing.content import Hashed, Prefixed
+from clickstream_assets.parsing.formats import Shape
 from clickstream_assets.parsing.rows import REJECTED_FILE, DayWriter
 from clickstream_assets.schemas import QUARANTINE
 from clickstream_assets.settings import Limits
@@ -27,6 +33,12 @@ LOADED, DUPLICATE, REJECTED = "loaded", "duplicate_file", REJECTED_FILE
 
 _READ_BYTES = 1024 * 1024
 
+#: published files of a day from which on they are put together when more are added: each costs whoever reads the table
+MOST_FILES = 500
+
+#: files that are read at the same time: what reads them lets go of the interpreter most of the time
+_AT_ONCE = 2
+
 Progress = Callable[[str], None]
 
 #: a place where a content lies: its day and its path; the smallest one stands for the content
@@ -35,23 +47,31 @@ Place = tuple[date, str]
 
 @dataclass(frozen=True)
 class _Inspected:
-    """A landing file after the first pass; ``problem`` says why it must be rejected whole."""
+    """A landing file after the first pass; ``problem`` says why it must be rejected whole.
+
+    ``read_as``: its version and how it is read. ``was``: what is known of it, where it is as it was then.
+    """
 
     info: FileInfo
     day: date
     content_hash: str
     problem: str | None
+    read_as: str
+    was: LandingFile | None = None
 
 
 class LandingLoader:
     """Stages the landing files of a feed for its raw table."""
 
-    def __init__(self, feed: Feed, *, landing: Files, lake: Lake, limits: Limits):
+    def __init__(self, feed: Feed, *, landing: Files, lake: Lake, limits: Limits, shape: Shape | None = None):
         self.feed = feed
         self._reader = feed.format.load()
         self._landing = landing
         self._lake = lake
         self._limits = limits
+        self._shape = shape
+        how = (feed.format, feed.columns, limits, shape.identity if shape else "")
+        self._how = sha256(repr(how).encode()).hexdigest()[:16]
 
     def stage(self, days: Sequence[date], known: Iterable[LandingFile], *, run_id: str, progress: Progress) -> Staged:
         """Read the files of ``days`` and stage their rows, rejects and accounts.
@@ -59,17 +79,26 @@ class LandingLoader:
         ``known``: the domain's rows of ``ops.landing_files``. When a file of these days takes over from, or makes way
         for, a copy on another day, that day is staged too: the result's ``days`` may be more than was asked.
         """
-        by_path = {file.path: file for file in known}
+        standing: dict[date, dict[str, LandingFile]] = defaultdict(dict)
+        by_path: dict[str, LandingFile] = {}
+        for file in known:
+            by_path[file.path] = standing[file.partition_date][file.path] = file
+        published = _Published(self._lake, self.feed, standing)
         inspected: dict[date, list[_Inspected]] = {}
         wanted = set(days)
         while missing := sorted(wanted - inspected.keys()):
+            published.look(missing)
             for number, day in enumerate(missing, start=1):
-                inspected[day] = [self._inspect(info, day) for info in self._files(day, progress)]
-                if inspected[day]:
-                    progress(f"inspected {day} ({number} of {len(missing)} days, {len(inspected[day])} files)")
+                was = standing[day] if published.sound(day) else {}
+                found = self._files(day, progress)
+                with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="inspect") as threads:
+                    inspect = partial(self._inspect, day=day, was=was)
+                    inspected[day] = list(threads.map(inspect, found))
+                if new := sum(file.was is None for file in inspected[day]):
+                    progress(f"inspected {day} ({number} of {len(missing)} days, {new} files)")
             owners = _owners(inspected, by_path.values())
             wanted |= _touched(inspected, by_path.values(), owners)
-        return self._write(inspected, by_path.values(), owners, run_id=run_id, progress=progress)
+        return self._write(inspected, standing, published, owners, run_id=run_id, progress=progress)
 
     def _files(self, day: date, progress: Progress) -> list[FileInfo]:
         found, suffixes = self._landing.files(self.feed.folder(day)), " or ".join(self.feed.format.suffixes)
@@ -77,11 +106,17 @@ class LandingLoader:
             progress(f"left out, since their names do not end in {suffixes}: {', '.join(others)[:500]}")
         return [file for file in found if self.feed.format.has(file.path)]
 
-    def _inspect(self, info: FileInfo, day: date) -> _Inspected:
+    def _inspect(self, info: FileInfo, *, day: date, was: Mapping[str, LandingFile]) -> _Inspected:
         if problem := misnamed(info.path):
-            return _Inspected(info, day, sha256(f"{info.path}\0{info.etag}".encode()).hexdigest(), problem)
+            content_hash = sha256(f"{info.path}\0{info.etag}".encode()).hexdigest()
+            return _Inspected(info, day, content_hash, problem, f"{info.etag} {self._how}")
+        read_as = f"{self._landing.version(info)} {self._how}"
+        known = was.get(info.path)
+        if known is not None and known.read_as == read_as:
+            problem = "it was rejected before" if known.status == REJECTED else None
+            return _Inspected(info, day, known.content_hash, problem, read_as, known)
         with self._landing.open(info.path) as raw:
-            content = Hashed(text_of(raw, info.path, self._limits))
+            content = Hashed(self.feed.format.text_of(raw, info.path, self._limits))
             try:
                 first = content.read(_READ_BYTES)
                 if b"\0" in first:
@@ -90,8 +125,12 @@ class LandingLoader:
                 while content.read(_READ_BYTES):
                     pass
             except RejectedFile as error:
-                return _Inspected(info, day, self._hash_of_bytes(info), str(error))
-        return _Inspected(info, day, content.hexdigest(), None)
+                return _Inspected(info, day, self._hash_of_bytes(info), str(error), read_as)
+        return _Inspected(info, day, self._sealed(content.hexdigest()), None, read_as)
+
+    def _sealed(self, content_hash: str) -> str:
+        """The hash as it is stored. Of a file of one record, that of its content would give the record away."""
+        return self._shape.seal(content_hash) if self._shape else content_hash
 
     def _hash_of_bytes(self, info: FileInfo) -> str:
         """For a file whose content cannot be had."""
@@ -99,42 +138,54 @@ class LandingLoader:
             hashed = Hashed(raw)
             while hashed.read(_READ_BYTES):
                 pass
-        return hashed.hexdigest()
+        return self._sealed(hashed.hexdigest())
 
     def _write(
         self,
         inspected: dict[date, list[_Inspected]],
-        known: Iterable[LandingFile],
+        standing: dict[date, dict[str, LandingFile]],
+        published: _Published,
         owners: dict[str, Place],
         *,
         run_id: str,
         progress: Progress,
     ) -> Staged:
-        current = self._lake.snapshot(self.feed.raw, inspected)
-        rejected_before = self._lake.snapshot(QUARANTINE, inspected)
         files: list[StagedFile] = []
         quarantine: list[StagedFile] = []
+        kept: list[StagedFile] = []
+        kept_quarantine: list[StagedFile] = []
         accounts: list[Account] = []
         landing_files: list[LandingFile] = []
         rules: Counter[str] = Counter()
-        standing: dict[date, list[LandingFile]] = defaultdict(list)
-        for entry in known:
-            standing[entry.partition_date].append(entry)
         for day in sorted(inspected):
-            writer = DayWriter(self.feed.raw, self._lake, day, run_id)
+            writer = DayWriter(self.feed.raw, self._lake, day, run_id, self._shape)
             present = {f.info.path for f in inspected[day]}
-            gone = [_still_owns(f, owners) for f in standing[day] if f.path not in present]
-            landing_files += gone
-            if kept := {f.path for f in gone if f.status != DUPLICATE}:
-                writer.carry_over(current, rejected_before, kept)
-            for file in inspected[day]:
-                landing_files.append(self._write_file(file, owners, writer, run_id))
-                progress(f"read {file.info.path} ({file.info.size / 1e6:,.1f} MB)")
-            written, rejects = writer.close()
-            files += written
+            gone = [_still_owns(f, owners) for f in standing[day].values() if f.path not in present]
+            entries = [(file, self._entry(file, owners, run_id)) for file in inspected[day]]
+            # Rows that the lake has and that stay: of files that are gone, and of those that are as they were.
+            stay = gone + [entry for file, entry in entries if entry == file.was]
+            landing_files += stay
+            of_stay = {f.path for f in stay if f.status != DUPLICATE}
+            leave = {f.path for f in standing[day].values() if f.status != DUPLICATE} - of_stay
+            few = len(published.rows.get(day, ())) <= MOST_FILES
+            if of_stay and not leave and few and published.sound(day):
+                kept += published.rows.get(day, [])
+                kept_quarantine += published.rejects.get(day, [])
+                writer.found += sum(f.rows for f in stay)
+                rules += self._lake.count_values(published.rejects.get(day, []), "rule")
+            elif of_stay:
+                writer.carry_over(published.rows.get(day, []), published.rejects.get(day, []), of_stay)
+            new = [pair for pair in entries if pair[1] != pair[0].was]
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="read") as threads:
+                for written in threads.map(partial(self._write_file, writer), *zip(*new, strict=True)) if new else ():
+                    landing_files.append(written)
+                    progress(f"read {written.path} ({written.size / 1e6:,.1f} MB)")
+            rows, rejects = writer.close()
+            files += rows
             quarantine += rejects
             rules.update(writer.rules)
-            rows_out, rejected = count_by_day(written)[day], count_by_day(rejects)[day]
+            rows_out = count_by_day([*rows, *kept])[day]
+            rejected = count_by_day([*rejects, *kept_quarantine])[day]
             accounts.append(Account(day, writer.found, rows_out, rejected=rejected))
         return Staged(
             self.feed.raw,
@@ -143,29 +194,67 @@ class LandingLoader:
             quarantine,
             accounts,
             run_id,
+            kept,
+            kept_quarantine,
             landing_root=self.feed.root,
             landing_files=landing_files,
             rejected_by_rule=dict(rules),
-            together=_linked(inspected, known),
+            together=_linked(inspected, [file for files_of_day in standing.values() for file in files_of_day.values()]),
         )
 
-    def _write_file(self, file: _Inspected, owners: dict[str, Place], writer: DayWriter, run_id: str) -> LandingFile:
-        entry = LandingFile(file.info.path, file.info.size, file.content_hash, file.day, 0, LOADED, run_id)
+    def _entry(self, file: _Inspected, owners: dict[str, Place], run_id: str) -> LandingFile:
+        """What will be known of a file; its rows are not counted yet. Equal to what is known when nothing changes."""
+        status = LOADED
         if file.problem is not None:
-            writer.reject_file(file.info.path, file.problem)
-            return replace(entry, status=REJECTED, rows=1)
-        if owners[file.content_hash] != (file.day, file.info.path):
-            return replace(entry, status=DUPLICATE)
+            status = REJECTED
+        elif owners[file.content_hash] != (file.day, file.info.path):
+            status = DUPLICATE
+        if file.was is not None and file.was.status == status:
+            return file.was
+        info, rows = file.info, 1 if status == REJECTED else 0
+        return LandingFile(info.path, info.size, file.content_hash, file.day, rows, status, run_id, file.read_as)
+
+    def _write_file(self, writer: DayWriter, file: _Inspected, entry: LandingFile) -> LandingFile:
+        if entry.status == REJECTED:
+            writer.reject_file(file.info.path, str(file.problem))
+        if entry.status != LOADED:
+            return entry
         with self._landing.open(file.info.path) as raw:
-            content = Hashed(text_of(raw, file.info.path, self._limits))
+            content = Hashed(self.feed.format.text_of(raw, file.info.path, self._limits))
             try:
                 batches = self._reader(content, self.feed.columns, self._limits)
                 rows = writer.write_file(file.info.path, file.content_hash, batches)
             except RejectedFile as error:  # the first pass found nothing wrong
                 raise ClickstreamError(f"{file.info.path} changed while it was read ({error}): run again.") from error
-        if content.hexdigest() != file.content_hash:
+        if self._sealed(content.hexdigest()) != file.content_hash:
             raise ClickstreamError(f"{file.info.path} changed while it was read: run again.")
         return replace(entry, rows=rows)
+
+
+class _Published:
+    """What the lake has of some days of a feed: the raw table's files and those of its rejects."""
+
+    def __init__(self, lake: Lake, feed: Feed, standing: Mapping[date, Mapping[str, LandingFile]]):
+        self._lake = lake
+        self._table = feed.raw
+        self._standing = standing
+        self.rows: dict[date, list[StagedFile]] = {}
+        self.rejects: dict[date, list[StagedFile]] = {}
+
+    def look(self, days: Collection[date]) -> None:
+        """Look at further days."""
+        for table, found in ((self._table, self.rows), (QUARANTINE, self.rejects)):
+            for file in self._lake.snapshot(table, days).files:
+                if table is QUARANTINE and file.partition[0] != self._table.name:
+                    continue
+                kept = StagedFile(self._lake.files.relative(file.uri), file.rows, file.day)
+                found.setdefault(file.day, []).append(kept)
+
+    def sound(self, day: date) -> bool:
+        """Whether the lake has as many records as were loaded; not when somebody dropped a table, say."""
+        known = self._standing[day].values()
+        there = sum(file.rows for found in (self.rows, self.rejects) for file in found.get(day, []))
+        return there == sum(file.rows for file in known if file.status != DUPLICATE)
 
 
 def _owners(inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> dict[str, Place]:

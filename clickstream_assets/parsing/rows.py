@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clickstream_assets.parsing.formats import Batch
+from clickstream_assets.parsing.formats import Batch, Shape
 from clickstream_assets.schemas import QUARANTINE, Table
-from clickstream_assets.storage.lake import Lake, Snapshot, StagedWriter
+from clickstream_assets.storage.lake import Lake, StagedWriter
+from clickstream_assets.storage.slices import SlicedWriter
 from clickstream_assets.storage.staged import StagedFile
 
 REJECTED_FILE = "rejected_file"
@@ -29,59 +31,64 @@ RULES = {
 
 
 class DayWriter:
-    """Writes one day's rows and rejects, and counts what it was given."""
+    """Writes one day's rows and rejects, and counts what it was given; several threads may give it files."""
 
-    def __init__(self, table: Table, lake: Lake, day: date, run_id: str):
+    def __init__(self, table: Table, lake: Lake, day: date, run_id: str, shape: Shape | None = None):
         self.found = 0
         self.rules: Counter[str] = Counter()
         self._table = table
         self._files = lake.files
         self._day = day
         self._run_id = run_id
+        self._shape = shape
+        self._lock = Lock()
         self._now = datetime.now(UTC)
         self._schema = _in_memory(table)
-        self._rows = StagedWriter(lake, table, day, self._schema)
+        self._rows = SlicedWriter(lake, table, day, self._schema)
         self._rejects = StagedWriter(lake, QUARANTINE, day, QUARANTINE.arrow)
 
-    def carry_over(self, current: Snapshot, rejected: Snapshot, gone: set[str]) -> None:
-        """Keep what landing no longer has: rows and rejects of those files, as they are."""
-        mine = pc.field("source_file").isin(list(gone))
-        for file in current.files:
-            if file.day == self._day:
-                kept = self._read(file.uri, mine)
-                self.found += kept.num_rows
-                self._rows.append(_widened(kept, self._schema).cast(self._schema))
-        of_asset = mine & (pc.field("asset") == self._table.name)
-        for file in rejected.files:
-            if file.day == self._day:
-                kept = self._read(file.uri, of_asset)
-                self.found += kept.num_rows
-                self.rules.update(kept["rule"].to_pylist())
-                self._rejects.append(_widened(kept, QUARANTINE.arrow).cast(QUARANTINE.arrow))
+    def carry_over(self, rows: Sequence[StagedFile], rejects: Sequence[StagedFile], paths: Collection[str]) -> None:
+        """Keep what the lake has of some landing files and is to stay: their rows and rejects, as they are."""
+        mine = pc.field("source_file").isin(list(paths))
+        for file in rows:
+            kept = self._read(file, mine)
+            self.found += kept.num_rows
+            self._rows.append(_widened(kept, self._schema).cast(self._schema))
+        for file in rejects:
+            kept = self._read(file, mine)
+            self.found += kept.num_rows
+            self.rules.update(kept["rule"].to_pylist())
+            self._rejects.append(_widened(kept, QUARANTINE.arrow).cast(QUARANTINE.arrow))
 
-    def _read(self, uri: str, wanted: pc.Expression) -> pa.Table:
-        with self._files.open_random(self._files.relative(uri)) as source:
+    def _read(self, file: StagedFile, wanted: pc.Expression) -> pa.Table:
+        with self._files.open_random(file.path) as source:
             return pq.read_table(source, filters=wanted, partitioning=None)
 
     def reject_file(self, path: str, problem: str) -> None:
         """A file that cannot be read counts as one record."""
-        self.found += 1
-        self._reject(path, [(None, REJECTED_FILE, json.dumps({"error": problem}, ensure_ascii=False))])
+        with self._lock:
+            self.found += 1
+            self._reject(path, [(None, REJECTED_FILE, json.dumps({"error": problem}, ensure_ascii=False))])
 
     def write_file(self, path: str, content_hash: str, batches: Iterable[Batch]) -> int:
         """Write a file's records; returns how many were found, broken ones included."""
         found = 0
         for batch in batches:
             found += batch.found
-            if batch.broken:
-                self._reject(path, [(broken.line, broken.rule, broken.text) for broken in batch.broken])
-            if batch.rows.num_rows:
-                self._rows.append(self._with_lineage(batch, path, content_hash))
-        self.found += found
+            if self._shape is not None:
+                batch = self._shape(batch, self._day)
+            rows = self._with_lineage(batch, path, content_hash) if batch.rows.num_rows else None
+            with self._lock:
+                if batch.broken:
+                    self._reject(path, [(broken.line, broken.rule, broken.text) for broken in batch.broken])
+                if rows is not None:
+                    self._rows.append(rows)
+        with self._lock:
+            self.found += found
         return found
 
     def close(self) -> tuple[list[StagedFile], list[StagedFile]]:
-        """Finish; the staged data file and the staged rejects, each a list of none or one."""
+        """Finish; the staged data files and the staged rejects."""
         return self._rows.close(), self._rejects.close()
 
     def _with_lineage(self, batch: Batch, path: str, content_hash: str) -> pa.Table:
@@ -110,6 +117,7 @@ class DayWriter:
             "run_id": _constant(pa.scalar(self._run_id), count),
             "quarantined_at": _constant(pa.scalar(self._now, pa.timestamp("us", tz="UTC")), count),
             "partition_date": _constant(pa.scalar(self._day), count),
+            "partition_hour": pa.nulls(count, pa.int64()),
         }
         self._rejects.append(pa.table([values[name] for name in QUARANTINE.arrow.names], QUARANTINE.arrow.names))
 

@@ -51,6 +51,8 @@ create table if not exists ops.row_ledger (
 create table if not exists ops.landing_files (
     path varchar not null primary key, size bigint not null, content_hash varchar not null,
     partition_date date not null, rows bigint not null, status varchar not null, run_id varchar not null);
+create table if not exists ops.landing_versions (
+    path varchar not null primary key, partition_date date not null, read_as varchar not null);
 create table if not exists ops.run_window (domain varchar not null, partition_date date not null);
 """
 

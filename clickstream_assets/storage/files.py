@@ -96,6 +96,10 @@ class Files:
                 size, modified_ns = info.size, info.mtime_ns
                 yield FileInfo(_path(info, self.root), size, modified_ns, f"{size:x}-{modified_ns:x}")
 
+    def version(self, info: FileInfo) -> str:
+        """What is another one whenever the file has been written again, also by whoever kept its times (``cp -p``)."""
+        return f"{info.etag}-{Path(self.uri(info.path)).stat().st_ctime_ns:x}"
+
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a prefix, sorted."""
         selector = pafs.FileSelector(_inside(prefix), recursive=False, allow_not_found=True)
@@ -180,6 +184,14 @@ class S3Files(Files):
     def iceberg(self) -> dict[str, str]:
         """Properties with which pyiceberg finds them."""
         return self._s3.iceberg
+
+    def delete(self, path: str) -> None:
+        """Remove an object, if it is there. Arrow would leave an empty one in its folder's place."""
+        self._client.delete_object(Bucket=self._bucket, Key=self._start + _inside(path))
+
+    def version(self, info: FileInfo) -> str:
+        """The ETag, to which nothing is to be added."""
+        return info.etag
 
     def open(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A file's bytes as they are, to read.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from pyiceberg.catalog import Catalog as IcebergCatalog
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.manifest import ManifestFile
+    from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table import Table as IcebergTable
 
 #: rows per row group: DuckDB and Spark work on row groups in parallel, and 128 k rows of a dozen columns are about 2 MB
 ROW_GROUP = 131_072
+
+#: properties of a snapshot: the run that made it, and the code that made its rows
+_RUN_ID, _MADE_BY = "clickstream.run-id", "clickstream.made-by"
 
 #: how often a commit looks at the table anew because another process was faster; four at once used up five
 _COMMIT_ATTEMPTS = 30
@@ -45,7 +48,9 @@ _COMMIT_ATTEMPTS = 30
 class SnapshotFile:
     """One Parquet file of a snapshot; ``size`` in bytes, ``added`` is the id of the snapshot that brought it.
 
-    ``width``: how many of the table's columns it has; those that were appended later are not in it.
+    ``sequence``: the place of that snapshot in the table's history. ``width``: how many of the table's columns it has;
+    those that were appended later are not in it. ``hours``: the first and the last hour that its rows have; None where
+    the table has no hours.
     """
 
     uri: str
@@ -54,6 +59,10 @@ class SnapshotFile:
     added: int
     size: int
     width: int
+    sequence: int = 0
+    hours: tuple[int, int] | None = None
+    #: values of the table's partition columns
+    partition: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,13 +82,43 @@ class Snapshot:
         """Addresses of the files, as engines want them."""
         return [file.uri for file in self.files]
 
+    def of(self, day: date) -> list[SnapshotFile]:
+        """The files of one day."""
+        return self._by_day.get(day, [])
+
+    @cached_property
+    def _by_day(self) -> dict[date, list[SnapshotFile]]:
+        found: dict[date, list[SnapshotFile]] = defaultdict(list)
+        for file in self.files:
+            found[file.day].append(file)
+        return dict(found)
+
+    @property
+    def days(self) -> Collection[date]:
+        """Days that have rows."""
+        return self._by_day.keys()
+
     def rows(self, day: date) -> int:
         """Rows of one day, from the table's metadata."""
-        return sum(file.rows for file in self.files if file.day == day)
+        return sum(file.rows for file in self.of(day))
 
     def version(self, day: date) -> int | None:
-        """The snapshot that last changed the day, None when the day has no rows; equal versions are equal rows."""
-        return max((file.added for file in self.files if file.day == day), default=None)
+        """The snapshot that last brought rows to the day, None when the day has none."""
+        newest = max(self.of(day), key=lambda file: file.sequence, default=None)
+        return newest.added if newest else None
+
+    def since(self, day: date, version: int | None, rows: int) -> list[SnapshotFile] | None:
+        """The day's files that were added since it had that version and so many rows: none when nothing has changed.
+
+        Files are immutable and have rows. So where those that are as old as the version have other rows than all had
+        then, some were taken away, and the answer is None.
+        """
+        files = self.of(day)
+        then = [file.sequence for file in files if file.added == version]
+        old = [file for file in files if then and file.sequence <= max(then)]
+        if sum(file.rows for file in old) != rows or (version is not None and not then):
+            return None
+        return [file for file in files if file not in old]
 
 
 @dataclass(frozen=True)
@@ -111,9 +150,9 @@ class Source:
     table: Table
     days: Sequence[date]
 
-    def snapshot(self, further_days: Iterable[date] = ()) -> Snapshot:
-        """The files of the days, and of further ones, as they are now."""
-        return self.lake.snapshot(self.table, {*self.days, *further_days})
+    def snapshot(self, further_days: Iterable[date] = (), *, by: str | None = None) -> Snapshot:
+        """The files of the days, and of further ones, as they are now; ``by``: see ``Lake.snapshot``."""
+        return self.lake.snapshot(self.table, {*self.days, *further_days}, by=by)
 
 
 class Lake:
@@ -170,24 +209,37 @@ class Lake:
         self.files.delete_folder(staging)
         return adopted
 
-    def snapshot(self, table: Table, days: Iterable[date] | None = None) -> Snapshot:
-        """The current snapshot's files, of all days or of the given ones."""
+    def snapshot(self, table: Table, days: Iterable[date] | None = None, *, by: str | None = None) -> Snapshot:
+        """The current snapshot's files, of all days or of the given ones.
+
+        ``by``: which partition column's days are meant; the table's own day unless it is said.
+        """
         iceberg = self._load(table)
         current = iceberg.current_snapshot() if iceberg is not None else None
         if iceberg is None or current is None:
             return Snapshot(table, None, (), ())
         wanted = None if days is None else set(days)
-        position = len(table.partition) - 1
+        position = table.partition.index(by or table.day)
+        hour = iceberg.schema().find_field(table.hour).field_id if table.hour else None
         found = []
         for manifest in current.manifests(iceberg.io):
             for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
                 day = _day(entry.data_file.partition[position])
                 if wanted is None or day in wanted:
                     file = entry.data_file
-                    added = entry.snapshot_id or current.snapshot_id
-                    width = len(file.value_counts or table.columns)
-                    size = file.file_size_in_bytes
-                    found.append(SnapshotFile(file.file_path, file.record_count, day, added, size, width))
+                    found.append(
+                        SnapshotFile(
+                            uri=file.file_path,
+                            rows=file.record_count,
+                            day=day,
+                            added=entry.snapshot_id or current.snapshot_id,
+                            size=file.file_size_in_bytes,
+                            width=len(file.value_counts or table.columns),
+                            sequence=entry.sequence_number or 0,
+                            hours=_hours(file, hour) if hour else None,
+                            partition=tuple(file.partition[n] for n in range(len(table.partition))),
+                        )
+                    )
         columns = tuple(field.name for field in iceberg.schema().fields)
         files = tuple(sorted(found, key=lambda file: (file.day, file.uri)))
         return Snapshot(table, current.snapshot_id, files, columns)
@@ -197,6 +249,12 @@ class Lake:
         iceberg = self._load(table)
         current = iceberg.current_snapshot() if iceberg is not None else None
         return current.snapshot_id if current is not None else None
+
+    def made_by(self, table: Table, snapshots: Collection[int]) -> dict[int, str]:
+        """Which code made the rows that some snapshots of a table brought; of those that are still known."""
+        iceberg = self._load(table)
+        known = [] if iceberg is None else [one for one in iceberg.metadata.snapshots if one.snapshot_id in snapshots]
+        return {one.snapshot_id: str(one.summary[_MADE_BY]) for one in known if one.summary and one.summary[_MADE_BY]}
 
     def metadata(self, table: Table) -> Metadata | None:
         """All files that a table stands on, those of older snapshots too; None when the catalog has no such table."""
@@ -260,7 +318,7 @@ class Lake:
                 table all the time.
         """
         self.verify(staged)
-        self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, staged.run_id)
+        self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, staged.kept, _properties(staged))
         self.publish_quarantine(staged)
         return self.snapshot(staged.table, staged.days)
 
@@ -269,7 +327,7 @@ class Lake:
         from pyiceberg.expressions import And
 
         of_asset = And(_is_in("asset", [staged.table.name]), _on_days(QUARANTINE, staged.days))
-        self._replace(QUARANTINE, of_asset, staged.quarantine, staged.run_id)
+        self._replace(QUARANTINE, of_asset, staged.quarantine, staged.kept_quarantine, _properties(staged))
 
     def count_values(self, files: Sequence[StagedFile], column: str) -> Counter[str]:
         """How often each value of a text column occurs in staged files."""
@@ -339,7 +397,14 @@ class Lake:
                 table.lake, schema, location=location, partition_spec=PartitionSpec(*fields), properties=properties
             )
 
-    def _replace(self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], run_id: str) -> None:
+    def _replace(
+        self,
+        table: Table,
+        where: BooleanExpression,
+        files: Sequence[StagedFile],
+        kept: Sequence[StagedFile],
+        properties: dict[str, str],
+    ) -> None:
         """Commit against the snapshot that was looked at, and look again when another process was faster.
 
         Two processes that publish a new day would otherwise both find nothing to delete, and both add their rows.
@@ -348,7 +413,7 @@ class Lake:
 
         for attempt in range(1, _COMMIT_ATTEMPTS + 1):
             try:
-                self._commit(table, where, files, run_id)
+                self._commit(table, where, files, kept, properties)
                 return
             except (CommitFailedException, ValidationException) as error:
                 if attempt == _COMMIT_ATTEMPTS:
@@ -358,18 +423,32 @@ class Lake:
                     ) from error
                 time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311 so that two do not meet again
 
-    def _commit(self, table: Table, where: BooleanExpression, files: Sequence[StagedFile], run_id: str) -> None:
+    def _commit(
+        self,
+        table: Table,
+        where: BooleanExpression,
+        files: Sequence[StagedFile],
+        kept: Sequence[StagedFile],
+        properties: dict[str, str],
+    ) -> None:
         iceberg = self._load(table) if not files else self._load_or_create(table)
         if iceberg is None:
             return
+        stay = {self.files.uri(file.path) for file in kept}
+        there = [] if iceberg.current_snapshot() is None else [task.file for task in iceberg.scan(where).plan_files()]
+        if gone := stay - {file.file_path for file in there}:
+            raise PublishError(f"{table.name}: {min(gone)} was to stay and is not there any more: run again.")
+        replaced = [file for file in there if file.file_path not in stay]
         # Deleting nothing warns in pyiceberg, and an empty commit is a snapshot for nothing.
-        occupied = iceberg.current_snapshot() is not None and any(True for _ in iceberg.scan(where).plan_files())
-        if not occupied and not files:
+        if not replaced and not files:
             return
-        properties = {"clickstream.run-id": run_id}
         with iceberg.transaction() as transaction:
-            if occupied:
+            if replaced and not stay:
                 transaction.delete(where, snapshot_properties=properties)
+            elif replaced:
+                with transaction.update_snapshot(snapshot_properties=properties).overwrite() as overwrite:
+                    for file in replaced:
+                        overwrite.delete_data_file(file)
             if files:
                 transaction.add_files(
                     [self.files.uri(file.path) for file in files],
@@ -415,8 +494,9 @@ class StagedWriter:
     ``schema``: how the rows are in memory, e.g. with dictionaries for columns that repeat; the file has plain types.
     """
 
-    def __init__(self, lake: Lake, table: Table, day: date, schema: pa.Schema):
+    def __init__(self, lake: Lake, table: Table, day: date, schema: pa.Schema, *, row_group: int = ROW_GROUP):
         self._lake = lake
+        self._row_group = row_group
         self._day = day
         self._schema = schema
         self._path = lake.new_path(table, day)
@@ -427,18 +507,33 @@ class StagedWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._writing: Future[None] | None = None
         # Numbers that hardly repeat cost a third of the time to look up, and make the file larger.
-        self._repeating = [column.name for column in table.columns if column.type != INTEGER]
+        self._repeating = [c.name for c in table.columns if c.type != INTEGER and c.repeats]
 
     def append(self, rows: pa.Table) -> None:
         """Take rows; they reach the file when a row group is full."""
         self._pending.append(rows.cast(self._schema))
         self._pending_rows += rows.num_rows
-        if self._pending_rows >= ROW_GROUP:
-            self._flush()
+        if self._pending_rows >= self._row_group:
+            self.flush()
+
+    @property
+    def held(self) -> int:
+        """Rows that have not reached the file."""
+        return self._pending_rows
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file by now."""
+        return self._open is not None
+
+    def take_back(self) -> list[pa.Table]:
+        """Rows that have not reached the file, and will not."""
+        rows, self._pending, self._pending_rows = self._pending, [], 0
+        return rows
 
     def close(self) -> list[StagedFile]:
         """Finish the file: a list of the one staged file, or of none."""
-        self._flush()
+        self.flush()
         self._wait()
         self._thread.shutdown()
         if self._open is None:
@@ -448,7 +543,8 @@ class StagedWriter:
         sink.close()
         return [StagedFile(self._path, self._rows, self._day)]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is held as a row group."""
         if not self._pending_rows:
             return
         if self._open is None:
@@ -461,7 +557,7 @@ class StagedWriter:
             )
         self._wait()
         rows = pa.concat_tables(self._pending)
-        self._writing = self._thread.submit(self._open[1].write_table, rows, row_group_size=ROW_GROUP)
+        self._writing = self._thread.submit(self._open[1].write_table, rows, row_group_size=self._row_group)
         self._rows += self._pending_rows
         self._pending, self._pending_rows = [], 0
 
@@ -494,6 +590,10 @@ def _with_new_columns(iceberg: IcebergTable, table: Table) -> IcebergTable:
     return iceberg
 
 
+def _properties(staged: Staged) -> dict[str, str]:
+    return {_RUN_ID: staged.run_id} | ({_MADE_BY: staged.made_by} if staged.made_by else {})
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     """Engines write UTC under several names; they are the same type here."""
     if pa.types.is_timestamp(kind) and kind.tz in ("UTC", "Etc/UTC", "+00:00", "Z"):
@@ -511,6 +611,14 @@ def _is_in(column: str, values: Sequence[str]) -> BooleanExpression:
     membership: Any = expressions.In  # its signature is for parsed filters, not for names and plain values
     expression: BooleanExpression = membership(column, set(values))
     return expression
+
+
+def _hours(file: DataFile, hour: int) -> tuple[int, int]:
+    """The least and the greatest hour of a file, from the bounds that Iceberg keeps of the column."""
+    first, last = (bounds.get(hour) if bounds else None for bounds in (file.lower_bounds, file.upper_bounds))
+    if first is None or last is None:
+        return (0, 23)
+    return int.from_bytes(first, "little", signed=True), int.from_bytes(last, "little", signed=True)
 
 
 def _day(value: object) -> date:

@@ -70,7 +70,8 @@ def reconcile(lake: Lake, warehouse: Warehouse, domain: str) -> list[str]:
 
 def _is_in(lake: Lake, staged: Staged) -> bool:
     """Whether the lake has exactly these files on these days."""
-    return {lake.files.uri(file.path) for file in staged.files} == set(lake.snapshot(staged.table, staged.days).uris)
+    files = {lake.files.uri(file.path) for file in (*staged.files, *staged.kept)}
+    return files == set(lake.snapshot(staged.table, staged.days).uris)
 
 
 def unfinished(lake: Lake, domain: str) -> list[Staged]:
@@ -130,9 +131,12 @@ def from_json(text: str) -> Staged:
         quarantine=[StagedFile(**_dated(file, "day")) for file in fields["quarantine"]],
         accounts=[Account(**_dated(account, "day")) for account in fields["accounts"]],
         run_id=fields["run_id"],
+        kept=[StagedFile(**_dated(file, "day")) for file in fields["kept"]],
+        kept_quarantine=[StagedFile(**_dated(file, "day")) for file in fields["kept_quarantine"]],
         landing_root=fields["landing_root"],
         landing_files=[LandingFile(**_dated(file, "partition_date")) for file in fields["landing_files"]],
         rejected_by_rule=fields["rejected_by_rule"],
+        made_by=fields["made_by"],
     )
 
 

@@ -63,6 +63,9 @@ _OPS = {
         "path varchar(4096) not null, size bigint not null, content_hash varchar(255) not null, "
         "partition_date date not null, rows bigint not null, status varchar(255) not null, run_id varchar(255) not null"
     ),
+    "ops.landing_versions": (
+        "path varchar(4096) not null, partition_date date not null, read_as varchar(255) not null"
+    ),
     "ops.run_window": "domain varchar(255) not null, partition_date date not null",
     # Empty: what a transaction locks that loads. LOCK stops readers too, and nobody reads this.
     "ops.load_lock": "nothing smallint",

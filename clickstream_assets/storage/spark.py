@@ -1,4 +1,4 @@
-"""Spark sessions and the one way to run a transform: read a snapshot with an explicit schema, write staged files.
+"""Spark sessions, and the one way in which rows that Spark has become staged files.
 
 The engine is Sail inside this process unless ``SPARK_REMOTE`` names a Spark Connect endpoint. Transforms do not know.
 """
@@ -8,19 +8,18 @@ from __future__ import annotations
 import atexit
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
 
 from clickstream_assets import faults
-from clickstream_assets.schemas import QUARANTINE, TEXT_BYTES, Table
+from clickstream_assets.schemas import Table
 from clickstream_assets.settings import export, exported
-from clickstream_assets.storage.lake import Lake, Snapshot
+from clickstream_assets.storage.lake import Lake
 from clickstream_assets.storage.s3 import ATTEMPTS, S3
-from clickstream_assets.storage.staged import Account, Staged, StagedFile, count_by_day
+from clickstream_assets.storage.staged import StagedFile
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -64,59 +63,10 @@ def session(remote: str | None = None, *, on_s3: bool = False) -> SparkSession:
     return spark
 
 
-def stage(
-    spark: SparkSession,
-    lake: Lake,
-    *,
-    source: Snapshot,
-    target: Table,
-    transform: Callable[[DataFrame], Split],
-    days: Sequence[date],
-    run_id: str,
-) -> Staged:
-    """Run a transform over the source's files and stage what it accepts and rejects, by day of ``target``.
-
-    Rejected rows are looked for only when the accepted ones are fewer than the source's: both sides are counted from
-    Parquet footers, so a day without rejects costs one pass.
-    """
-    from pyspark.sql import functions as F
-
-    if not source.files:
-        empty = [Account(day, 0, 0) for day in days]
-        return Staged(target, days, (), (), empty, run_id)
-    rows = spark.read.schema(source.table.spark).parquet(*source.uris)
-    split = transform(rows)
-    files = _write(lake, target, days, split.accepted.select(*target.arrow.names))
-    rows_in = sum(file.rows for file in source.files)
-    quarantine: list[StagedFile] = []
-    rules: Counter[str] = Counter()
-    if sum(file.rows for file in files) != rows_in:
-        payload = F.when(F.octet_length("payload") > TEXT_BYTES, F.substring("payload", 1, TEXT_BYTES // 4))
-        rejected = split.rejected.withColumns(
-            {
-                "asset": F.lit(target.name),
-                "run_id": F.lit(run_id),
-                "payload": F.coalesce(payload, "payload"),  # a character has four bytes at most
-            }
-        )
-        quarantine = _write(lake, QUARANTINE, days, rejected.select(*QUARANTINE.arrow.names))
-        rules = lake.count_values(quarantine, "rule")
-    rows_out, rejected_rows = count_by_day(files), count_by_day(quarantine)
-    accounts = [
-        Account(
-            day,
-            source.rows(day),
-            rows_out[day],
-            rejected=rejected_rows[day],
-            source_snapshot=source.version(day),
-        )
-        for day in days
-    ]
-    return Staged(target, days, files, quarantine, accounts, run_id, rejected_by_rule=rules)
-
-
-def _write(lake: Lake, table: Table, days: Sequence[date], rows: DataFrame) -> list[StagedFile]:
-    """Write rows by day, into folders such as ``adopt`` takes.
+def write(
+    lake: Lake, table: Table, days: Sequence[date], rows: DataFrame, *, by_hour: Collection[date] = ()
+) -> list[StagedFile]:
+    """Stage rows by day; of the days ``by_hour`` each hour has a file of its own.
 
     Begun again, in a new folder, when the engine could not reach S3: Sail tries for 2 to 3 s, a response that breaks
     off not at all, and cannot be told otherwise.
@@ -126,7 +76,7 @@ def _write(lake: Lake, table: Table, days: Sequence[date], rows: DataFrame) -> l
     for attempt in range(1, ATTEMPTS + 1):
         staging = lake.new_staging_folder(table)
         try:
-            _write_into(lake.files.uri(staging), table, days, rows)
+            _write_into(lake.files.uri(staging), table, days, rows, by_hour)
             break
         except PySparkException as error:
             if attempt == ATTEMPTS or not faults.is_of_s3(str(error)):
@@ -136,17 +86,19 @@ def _write(lake: Lake, table: Table, days: Sequence[date], rows: DataFrame) -> l
     return lake.adopt(table, staging)
 
 
-def _write_into(uri: str, table: Table, days: Sequence[date], rows: DataFrame) -> None:
-    """Write rows into ``_day=YYYY-MM-DD`` folders.
+def _write_into(uri: str, table: Table, days: Sequence[date], rows: DataFrame, by_hour: Collection[date]) -> None:
+    """Write rows into ``_day=YYYY-MM-DD`` folders, for ``by_hour`` with ``slice=…`` folders in them.
 
     A single day, the usual case, is written straight into its folder: to distribute 2,000,000 rows over one folder
     takes Sail 0.9 of 2.5 s. That they are all of that day is verified before they are published.
     """
     from pyspark.sql import functions as F
 
-    if len(days) == 1:
+    if len(days) == 1 and not by_hour:
         rows.write.option("compression", "snappy").parquet(f"{uri}/_day={days[0]}")
-    else:
-        # partitionBy drops its column from the files, so it gets a copy of the day.
-        copied = rows.withColumn("_day", F.col(table.day))
-        copied.write.option("compression", "snappy").partitionBy("_day").parquet(uri)
+        return
+    # partitionBy drops its columns from the files, so it gets copies.
+    folders = {"_day": F.col(table.day)}
+    if by_hour:
+        folders["slice"] = F.when(F.col(table.day).isin(list(by_hour)), F.col(str(table.hour))).otherwise(-1)
+    rows.withColumns(folders).write.option("compression", "snappy").partitionBy(*folders).parquet(uri)

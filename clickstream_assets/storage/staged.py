@@ -38,7 +38,7 @@ class Account:
     duplicate: int = 0
     late: int = 0
     filtered: int = 0
-    #: the source table's snapshot that last changed this partition, as it was read; None for landing, or no rows
+    #: the source table's snapshot that last brought rows to this partition, as it was read; None for landing, or none
     source_snapshot: int | None = None
 
     @property
@@ -64,7 +64,10 @@ class Check:
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A row of ``ops.landing_files``: one per file that the domain has ever seen and still stands for."""
+    """A row of ``ops.landing_files``: one per file that the domain has ever seen and still stands for.
+
+    ``read_as``: the file's etag and how it was read; while both are the same it is not read again.
+    """
 
     path: str
     size: int
@@ -73,6 +76,7 @@ class LandingFile:
     rows: int
     status: str
     run_id: str
+    read_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,15 @@ class Staged:
     quarantine: Sequence[StagedFile]
     accounts: Sequence[Account]
     run_id: str
+    #: published files of these days that stay: the table's, and those of its quarantine
+    kept: Sequence[StagedFile] = ()
+    kept_quarantine: Sequence[StagedFile] = ()
     #: for a raw table: the folder of landing that its files come from, and what is known of them on these days
     landing_root: str | None = None
     landing_files: Sequence[LandingFile] = ()
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
+    #: which code made the rows, where that matters later
+    made_by: str = ""
     #: groups of days between which rows move: one without the other would lose rows or double them
     together: Sequence[Collection[date]] = ()
 
@@ -102,6 +111,8 @@ class Staged:
             days=[day for day in self.days if day not in left_out],
             files=[file for file in self.files if file.day not in left_out],
             quarantine=[file for file in self.quarantine if file.day not in left_out],
+            kept=[file for file in self.kept if file.day not in left_out],
+            kept_quarantine=[file for file in self.kept_quarantine if file.day not in left_out],
             accounts=[account for account in self.accounts if account.day not in left_out],
             landing_files=[file for file in self.landing_files if file.partition_date not in left_out],
         )
@@ -115,6 +126,10 @@ GUARDS = {
     "ledger_balances": "rows_in = rows_out + rejected + duplicate + late + filtered, for every partition of the run.",
     "rejected_share": "The share of rejected rows is within the limit (0.5 unless set otherwise; from 1,000 rows on).",
 }
+
+
+#: that of tables about persons under pseudonyms
+PRIVACY = {"no_personal_data": "No text of the rows, and none of the rejected ones, has an e-mail or IP address in it."}
 
 
 def count_by_day(files: Iterable[StagedFile]) -> Counter[date]:

@@ -154,16 +154,21 @@ class Warehouse(ABC):
         ]  # fmt: skip
         _insert(transaction, "ops.row_ledger", rows)
 
-    def source_snapshots(self, asset: str) -> dict[date, int | None]:
-        """Which snapshot of its source each partition of an asset was made from."""
-        sql = "select partition_date, source_snapshot from ops.row_ledger where asset = ?"
-        return dict(self.transact("ledger", lambda transaction: transaction.run(sql, [asset])))
+    def accounts(self, asset: str) -> dict[date, Account]:
+        """The ledger rows of an asset, by partition."""
+        sql = (
+            "select partition_date, rows_in, rows_out, rejected, duplicate, late, filtered, source_snapshot "
+            "from ops.row_ledger where asset = ?"
+        )
+        rows = self.transact("ledger", lambda transaction: transaction.run(sql, [asset]))
+        return {row[0]: Account(*row) for row in rows}
 
     def landing_files(self, root: str) -> list[LandingFile]:
         """What is known of the files below a folder of landing."""
         sql = (
-            "select path, size, content_hash, partition_date, rows, status, run_id from ops.landing_files "
-            f"where {_below(root)}"
+            "select f.path, size, content_hash, f.partition_date, rows, status, run_id, read_as "
+            "from ops.landing_files as f left join ops.landing_versions as v on v.path = f.path "
+            f"where {_below(root, 'f.path')}"
         )
         return [LandingFile(*row) for row in self.transact("landing files", lambda transaction: transaction.run(sql))]
 
@@ -176,8 +181,11 @@ class Warehouse(ABC):
         files: Sequence[LandingFile],
     ) -> None:
         """Replace what is known of the files below a folder of landing on some days."""
-        transaction.run(f"delete from ops.landing_files where {_below(root)} and partition_date in ({dates(days)})")
-        _insert(transaction, "ops.landing_files", [astuple(file) for file in files])
+        for name in ("ops.landing_files", "ops.landing_versions"):
+            transaction.run(f"delete from {name} where {_below(root)} and partition_date in ({dates(days)})")
+        _insert(transaction, "ops.landing_files", [astuple(file)[:-1] for file in files])
+        versions = [(file.path, file.partition_date, file.read_as) for file in files if file.read_as]
+        _insert(transaction, "ops.landing_versions", versions)
 
     def set_run_window(self, domain: str, days: Iterable[date]) -> None:
         """Tell dbt which partitions to compute: the exact set of days, since a repair need not be contiguous."""
@@ -208,9 +216,9 @@ def dates(days: Iterable[date]) -> str:
     return ", ".join(f"date '{day.isoformat()}'" for day in days) or "null"
 
 
-def _below(root: str) -> str:
+def _below(root: str, path: str = "path") -> str:
     """The condition that a path is below a folder of landing, which a domain names and no user."""
-    return f"left(path, {len(root) + 1}) = '{root}/'"
+    return f"left({path}, {len(root) + 1}) = '{root}/'"
 
 
 def _insert(transaction: Transaction, relation: str, rows: Sequence[Row]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from clickstream_assets.grammars import BLANKS, TIMESTAMP
 from clickstream_assets.schemas import TEXT_BYTES
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
     from clickstream_assets.storage.spark import Split
 
-# What Unicode calls White_Space. Java's \s is ASCII, Rust's is not, so the characters are spelled out.
-_BLANKS = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
-
-# [0-9] and not \d, which in Sail's regular expressions takes the digits of all scripts.
-_TIMESTAMP = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
-    r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?$"
-)
 # Sign, digits with or without a point, and an exponent of one or two digits.
 _NUMBER = r"^([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?$"
 
@@ -48,6 +41,11 @@ class Transform:
 
     rules: Sequence[Rule]
     apply: Callable[[DataFrame], Split]
+    #: of the accepted rows of a day that are equal in ``unique``, the one with the greatest ``greatest`` is kept
+    unique: str | None = None
+    greatest: str | None = None
+    #: another one when the rules or what is computed changes: rows of two of them are not put side by side in a day
+    identity: str = ""
 
 
 def keeps(rules: Sequence[Rule]) -> Column:
@@ -77,7 +75,12 @@ def first_broken(rules: Sequence[Rule]) -> Column:
 
 def text(column: str) -> Column:
     """A text column without surrounding white space; null where nothing is left."""
-    trimmed = F.btrim(F.col(column), F.lit(_BLANKS))
+    return text_of(F.col(column))
+
+
+def text_of(value: Column) -> Column:
+    """The same of an expression."""
+    trimmed = F.btrim(value, F.lit(BLANKS))
     return F.when(F.length(trimmed) > 0, trimmed)
 
 
@@ -98,7 +101,7 @@ def timestamp(column: str) -> Column:
     Redshift know no other.
     """
     value = text(column)
-    time = F.when(value.rlike(_TIMESTAMP), value.try_cast("timestamp"))
+    time = F.when(value.rlike(TIMESTAMP), value.try_cast("timestamp"))
     return F.when(F.year(time).between(1, 9999), time)
 
 
