@@ -97,12 +97,13 @@ class Home:
         )
 
     def relations(self) -> Sequence[str]:
-        """Every table and view of the warehouse, less the empty one that Redshift alone needs."""
+        """Every table and view of the warehouse, less what only Redshift needs and what depends on files' times."""
         return [
             name
             for (name,) in self.query(
                 "select table_schema || '.' || table_name from information_schema.tables "
-                "where table_schema not in ('pg_catalog', 'information_schema') and table_name <> 'load_lock' "
+                "where table_schema not in ('pg_catalog', 'information_schema') "
+                "and table_name not in ('load_lock', 'landing_versions') "
                 "order by 1"
             )
         ]

@@ -1,3 +1,933 @@
+-- absorbed_event_dates
+SELECT
+  event_date,
+  CAST(SUM(events) AS BIGINT) AS events
+FROM "analytics"."clickstream"."session_pieces"
+WHERE
+  event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+GROUP BY
+  event_date;
+
+-- attribution
+WITH conversions AS (
+  SELECT
+    *
+  FROM "analytics"."clickstream"."conversions"
+  WHERE
+    event_date IN (
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE),
+      CAST('2024-03-05' AS DATE),
+      CAST('2024-03-06' AS DATE),
+      CAST('2024-03-07' AS DATE),
+      CAST('2024-03-08' AS DATE),
+      CAST('2024-03-09' AS DATE),
+      CAST('2024-03-10' AS DATE),
+      CAST('2024-03-11' AS DATE),
+      CAST('2024-03-12' AS DATE),
+      CAST('2024-03-13' AS DATE),
+      CAST('2024-03-14' AS DATE),
+      CAST('2024-03-15' AS DATE),
+      CAST('2024-03-16' AS DATE),
+      CAST('2024-03-17' AS DATE),
+      CAST('2024-03-18' AS DATE),
+      CAST('2024-03-19' AS DATE),
+      CAST('2024-03-20' AS DATE),
+      CAST('2024-03-21' AS DATE),
+      CAST('2024-03-22' AS DATE),
+      CAST('2024-03-23' AS DATE),
+      CAST('2024-03-24' AS DATE),
+      CAST('2024-03-25' AS DATE),
+      CAST('2024-03-26' AS DATE),
+      CAST('2024-03-27' AS DATE),
+      CAST('2024-03-28' AS DATE),
+      CAST('2024-03-29' AS DATE),
+      CAST('2024-03-30' AS DATE),
+      CAST('2024-03-31' AS DATE),
+      CAST('2024-04-01' AS DATE),
+      CAST('2024-04-02' AS DATE),
+      CAST('2024-04-03' AS DATE),
+      CAST('2024-04-04' AS DATE)
+    )
+), sessions AS (
+  SELECT
+    session_key,
+    session_date,
+    stream_key,
+    started_at,
+    ended_at,
+    user_id,
+    visitor_key,
+    login_at,
+    source,
+    medium,
+    campaign,
+    channel,
+    is_bot
+  FROM "analytics"."clickstream"."sessions"
+  WHERE
+    session_date IN (
+      CAST('2024-01-29' AS DATE),
+      CAST('2024-01-30' AS DATE),
+      CAST('2024-01-31' AS DATE),
+      CAST('2024-02-01' AS DATE),
+      CAST('2024-02-02' AS DATE),
+      CAST('2024-02-03' AS DATE),
+      CAST('2024-02-04' AS DATE),
+      CAST('2024-02-05' AS DATE),
+      CAST('2024-02-06' AS DATE),
+      CAST('2024-02-07' AS DATE),
+      CAST('2024-02-08' AS DATE),
+      CAST('2024-02-09' AS DATE),
+      CAST('2024-02-10' AS DATE),
+      CAST('2024-02-11' AS DATE),
+      CAST('2024-02-12' AS DATE),
+      CAST('2024-02-13' AS DATE),
+      CAST('2024-02-14' AS DATE),
+      CAST('2024-02-15' AS DATE),
+      CAST('2024-02-16' AS DATE),
+      CAST('2024-02-17' AS DATE),
+      CAST('2024-02-18' AS DATE),
+      CAST('2024-02-19' AS DATE),
+      CAST('2024-02-20' AS DATE),
+      CAST('2024-02-21' AS DATE),
+      CAST('2024-02-22' AS DATE),
+      CAST('2024-02-23' AS DATE),
+      CAST('2024-02-24' AS DATE),
+      CAST('2024-02-25' AS DATE),
+      CAST('2024-02-26' AS DATE),
+      CAST('2024-02-27' AS DATE),
+      CAST('2024-02-28' AS DATE),
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE),
+      CAST('2024-03-05' AS DATE),
+      CAST('2024-03-06' AS DATE),
+      CAST('2024-03-07' AS DATE),
+      CAST('2024-03-08' AS DATE),
+      CAST('2024-03-09' AS DATE),
+      CAST('2024-03-10' AS DATE),
+      CAST('2024-03-11' AS DATE),
+      CAST('2024-03-12' AS DATE),
+      CAST('2024-03-13' AS DATE),
+      CAST('2024-03-14' AS DATE),
+      CAST('2024-03-15' AS DATE),
+      CAST('2024-03-16' AS DATE),
+      CAST('2024-03-17' AS DATE),
+      CAST('2024-03-18' AS DATE),
+      CAST('2024-03-19' AS DATE),
+      CAST('2024-03-20' AS DATE),
+      CAST('2024-03-21' AS DATE),
+      CAST('2024-03-22' AS DATE),
+      CAST('2024-03-23' AS DATE),
+      CAST('2024-03-24' AS DATE),
+      CAST('2024-03-25' AS DATE),
+      CAST('2024-03-26' AS DATE),
+      CAST('2024-03-27' AS DATE),
+      CAST('2024-03-28' AS DATE),
+      CAST('2024-03-29' AS DATE),
+      CAST('2024-03-30' AS DATE),
+      CAST('2024-03-31' AS DATE),
+      CAST('2024-04-01' AS DATE),
+      CAST('2024-04-02' AS DATE),
+      CAST('2024-04-03' AS DATE),
+      CAST('2024-04-04' AS DATE)
+    )
+    AND NOT is_bot
+), resolved AS (
+  SELECT
+    anonymous.session_key,
+    MIN(logins.user_id) AS resolved_user_id,
+    anonymous.login_at AS resolved_at
+  FROM (
+    SELECT
+      session_key,
+      visitor_key,
+      happened_at,
+      is_login,
+      MIN(CASE WHEN is_login = 1 THEN happened_at END) OVER (
+        PARTITION BY visitor_key
+        ORDER BY happened_at, is_login, session_key
+        rows BETWEEN CURRENT ROW AND UNBOUNDED following
+      ) AS login_at
+    FROM (
+      SELECT
+        session_key,
+        visitor_key,
+        CASE WHEN user_id IS NULL THEN started_at ELSE login_at END AS happened_at,
+        CASE WHEN user_id IS NULL THEN 0 ELSE 1 END AS is_login
+      FROM sessions
+      WHERE
+        NOT visitor_key IS NULL AND NOT (
+          NOT user_id IS NULL AND is_bot
+        )
+    ) AS points
+  ) AS anonymous
+  INNER JOIN sessions AS logins
+    ON anonymous.visitor_key = logins.visitor_key
+    AND anonymous.login_at = logins.login_at
+  WHERE
+    anonymous.is_login = 0
+    AND NOT logins.is_bot
+    AND CAST(DATEDIFF(MICROSECOND, anonymous.happened_at, anonymous.login_at) AS DOUBLE PRECISION) / 1000000 <= 2592000
+  GROUP BY
+    anonymous.session_key,
+    anonymous.login_at
+), persons AS (
+  SELECT
+    session_key,
+    CASE
+      WHEN NOT user_id IS NULL
+      THEN 'u:' || user_id
+      WHEN NOT visitor_key IS NULL
+      THEN 'v:' || visitor_key
+      ELSE 's:' || session_key
+    END AS person,
+    CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS known_from,
+    CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS known_until
+  FROM sessions
+  WHERE
+    NOT session_key IN (
+      SELECT
+        session_key
+      FROM resolved
+    )
+  UNION ALL
+  SELECT
+    sessions.session_key,
+    'v:' || sessions.visitor_key AS person,
+    CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS known_from,
+    resolved.resolved_at AS known_until
+  FROM sessions
+  INNER JOIN resolved
+    ON sessions.session_key = resolved.session_key
+  UNION ALL
+  SELECT
+    session_key,
+    'u:' || resolved_user_id AS person,
+    resolved_at AS known_from,
+    CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS known_until
+  FROM resolved
+), session_persons AS (
+  SELECT
+    sessions.*,
+    persons.person,
+    persons.known_from,
+    persons.known_until
+  FROM sessions
+  INNER JOIN persons
+    ON sessions.session_key = persons.session_key
+), converted AS (
+  SELECT
+    conversions.event_date AS conversion_date,
+    conversions.event_id AS conversion_id,
+    conversions.event_ts AS converted_at,
+    conversions.revenue,
+    conversions.currency,
+    session_persons.session_key,
+    session_persons.person
+  FROM conversions
+  INNER JOIN session_persons
+    ON conversions.stream_key = session_persons.stream_key
+    AND conversions.event_ts >= session_persons.started_at
+    AND conversions.event_ts <= session_persons.ended_at
+  WHERE
+    (
+      session_persons.known_from IS NULL
+      OR conversions.event_ts >= session_persons.known_from
+    )
+    AND (
+      session_persons.known_until IS NULL
+      OR conversions.event_ts < session_persons.known_until
+    )
+), touches AS (
+  SELECT
+    converted.conversion_date,
+    converted.conversion_id,
+    converted.converted_at,
+    converted.revenue,
+    converted.currency,
+    converted.person,
+    session_persons.session_key,
+    session_persons.session_date,
+    session_persons.started_at,
+    session_persons.source,
+    session_persons.medium,
+    session_persons.campaign,
+    session_persons.channel,
+    ROW_NUMBER() OVER (
+      PARTITION BY converted.conversion_date, converted.conversion_id
+      ORDER BY session_persons.started_at, session_persons.session_key
+    ) AS touch,
+    COUNT(*) OVER (PARTITION BY converted.conversion_date, converted.conversion_id) AS touches
+  FROM converted
+  INNER JOIN session_persons
+    ON converted.person = session_persons.person
+    AND converted.converted_at >= session_persons.started_at
+  WHERE
+    (
+      session_persons.known_from IS NULL
+      OR converted.converted_at >= session_persons.known_from
+    )
+    AND (
+      session_persons.known_until IS NULL
+      OR converted.converted_at < session_persons.known_until
+    )
+    AND (
+      converted.session_key = session_persons.session_key
+      OR CAST(DATEDIFF(MICROSECOND, session_persons.started_at, converted.converted_at) AS DOUBLE PRECISION) / 1000000 <= 2592000
+    )
+), with_shares AS (
+  SELECT
+    *,
+    COALESCE(
+      MAX(CASE WHEN channel <> 'Direct' THEN touch END) OVER (PARTITION BY conversion_date, conversion_id),
+      touches
+    ) AS last_non_direct,
+    CAST(CAST(revenue AS DECIMAL(20, 2)) * 100 AS BIGINT) AS cents,
+    CAST(FLOOR(1000000.0 / touches) AS BIGINT) AS even,
+    CASE
+      WHEN touches > 2
+      THEN CAST(FLOOR(200000.0 / (
+        touches - 2
+      )) AS BIGINT)
+      ELSE 0
+    END AS between_ends,
+    CASE WHEN touches > 2 THEN 400000 ELSE 500000 END AS at_ends
+  FROM touches
+), with_cents AS (
+  SELECT
+    *,
+    CAST(ROUND((
+      cents - cents % 1000000
+    ) / 1000000) AS BIGINT) * even + CAST(ROUND(
+      (
+        cents % 1000000 * even - (
+          cents % 1000000 * even
+        ) % 1000000
+      ) / 1000000
+    ) AS BIGINT) AS even_cents,
+    CAST(ROUND((
+      cents - cents % 1000000
+    ) / 1000000) AS BIGINT) * between_ends + CAST(ROUND(
+      (
+        cents % 1000000 * between_ends - (
+          cents % 1000000 * between_ends
+        ) % 1000000
+      ) / 1000000
+    ) AS BIGINT) AS between_cents,
+    CAST(ROUND((
+      cents - cents % 1000000
+    ) / 1000000) AS BIGINT) * at_ends + CAST(ROUND(
+      (
+        cents % 1000000 * at_ends - (
+          cents % 1000000 * at_ends
+        ) % 1000000
+      ) / 1000000
+    ) AS BIGINT) AS at_ends_cents
+  FROM with_shares
+), shared AS (
+  SELECT
+    *,
+    'first' AS model,
+    1000000 AS credit_millionths,
+    cents AS credit_cents
+  FROM with_cents
+  WHERE
+    touch = 1
+  UNION ALL
+  SELECT
+    *,
+    'last' AS model,
+    1000000 AS credit_millionths,
+    cents AS credit_cents
+  FROM with_cents
+  WHERE
+    touch = touches
+  UNION ALL
+  SELECT
+    *,
+    'last_non_direct' AS model,
+    1000000 AS credit_millionths,
+    cents AS credit_cents
+  FROM with_cents
+  WHERE
+    touch = last_non_direct
+  UNION ALL
+  SELECT
+    *,
+    'linear' AS model,
+    CASE WHEN touch < touches THEN even ELSE 1000000 - (
+      touches - 1
+    ) * even END AS credit_millionths,
+    CASE
+      WHEN touch < touches
+      THEN even_cents
+      ELSE cents - (
+        touches - 1
+      ) * even_cents
+    END AS credit_cents
+  FROM with_cents
+  UNION ALL
+  SELECT
+    *,
+    'position_based' AS model,
+    CASE
+      WHEN touches = 1
+      THEN 1000000
+      WHEN touch = 1
+      THEN at_ends
+      WHEN touch < touches
+      THEN between_ends
+      ELSE 1000000 - at_ends - (
+        touches - 2
+      ) * between_ends
+    END AS credit_millionths,
+    CASE
+      WHEN touches = 1
+      THEN cents
+      WHEN touch = 1
+      THEN at_ends_cents
+      WHEN touch < touches
+      THEN between_cents
+      ELSE cents - at_ends_cents - (
+        touches - 2
+      ) * between_cents
+    END AS credit_cents
+  FROM with_cents
+)
+SELECT
+  conversion_date,
+  conversion_id,
+  converted_at,
+  model,
+  touch,
+  touches,
+  person,
+  session_key,
+  session_date,
+  started_at,
+  source,
+  medium,
+  campaign,
+  channel,
+  CAST(credit_millionths * CAST(0.000001 AS DECIMAL(7, 6)) AS DECIMAL(9, 6)) AS credit,
+  CAST(credit_cents * CAST(0.01 AS DECIMAL(3, 2)) AS DECIMAL(18, 2)) AS revenue,
+  currency
+FROM shared
+WHERE
+  credit_millionths > 0;
+
+-- changed_event_dates
+WITH run_window AS (
+  SELECT DISTINCT
+    partition_date AS event_date
+  FROM "analytics"."ops"."run_window"
+  WHERE
+    domain = 'clickstream'
+)
+SELECT
+  run_window.event_date
+FROM run_window
+WHERE
+  NOT EXISTS(
+    SELECT
+      1
+    FROM "analytics"."clickstream"."changed_event_dates" AS known
+    WHERE
+      known.event_date = run_window.event_date
+  );
+
+-- clickstream_sessions
+WITH pieces AS (
+  SELECT
+    *
+  FROM "analytics"."clickstream"."session_pieces"
+  WHERE
+    event_date IN (
+      CAST('2024-02-27' AS DATE),
+      CAST('2024-02-28' AS DATE),
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE),
+      CAST('2024-03-05' AS DATE)
+    )
+), with_previous AS (
+  SELECT
+    *,
+    LAG(event_date) OVER (PARTITION BY stream_key ORDER BY first_at) AS previous_date,
+    LAG(last_at) OVER (PARTITION BY stream_key ORDER BY first_at) AS previous_at
+  FROM pieces
+), linked AS (
+  SELECT
+    *,
+    CASE
+      WHEN previous_at IS NULL OR event_date - previous_date > 1
+      THEN 0
+      WHEN NOT session_id IS NULL
+      THEN 1
+      WHEN CAST(DATEDIFF(MICROSECOND, previous_at, first_at) AS DOUBLE PRECISION) / 1000000 <= 1800
+      THEN 1
+      ELSE 0
+    END AS goes_on
+  FROM with_previous
+), chained AS (
+  SELECT
+    *,
+    SUM(1 - goes_on) OVER (
+      PARTITION BY stream_key
+      ORDER BY first_at
+      rows BETWEEN UNBOUNDED preceding AND CURRENT ROW
+    ) AS chain
+  FROM linked
+), with_start AS (
+  SELECT
+    *,
+    MIN(event_date) OVER (PARTITION BY stream_key, chain) AS chain_date
+  FROM chained
+), cut AS (
+  SELECT
+    *,
+    CASE WHEN event_date - chain_date <= 1 THEN 0 ELSE event_date - chain_date END AS part
+  FROM with_start
+), numbered AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (PARTITION BY stream_key, chain, part ORDER BY first_at) AS piece
+  FROM cut
+), merged AS (
+  SELECT
+    stream_key,
+    chain,
+    part,
+    MAX(session_id) AS session_id,
+    MIN(event_date) AS session_date,
+    MIN(first_at) AS started_at,
+    MAX(last_at) AS ended_at,
+    CAST(SUM(events) AS BIGINT) AS events,
+    CAST(SUM(page_views) AS BIGINT) AS page_views,
+    CAST(SUM(conversions) AS BIGINT) AS conversions,
+    CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(18, 2)) AS revenue,
+    MAX(CASE WHEN is_bot THEN 1 ELSE 0 END) = 1 AS is_bot,
+    MIN(login_at) AS login_at,
+    MAX(CASE WHEN NOT user_id IS NULL THEN piece END) AS user_piece,
+    MIN(CASE WHEN NOT visitor_key IS NULL THEN piece END) AS visitor_piece,
+    MIN(CASE WHEN NOT entry_page IS NULL THEN piece END) AS entry_piece,
+    MAX(CASE WHEN NOT exit_page IS NULL THEN piece END) AS exit_piece,
+    MIN(CASE WHEN tells_source THEN piece END) AS source_piece
+  FROM numbered
+  GROUP BY
+    stream_key,
+    chain,
+    part
+), told AS (
+  SELECT
+    merged.stream_key,
+    merged.chain,
+    merged.part,
+    MAX(CASE WHEN numbered.piece = merged.user_piece THEN numbered.user_id END) AS user_id,
+    MAX(CASE WHEN numbered.piece = merged.visitor_piece THEN numbered.visitor_key END) AS visitor_key,
+    MAX(CASE WHEN numbered.piece = merged.entry_piece THEN numbered.entry_page END) AS entry_page,
+    MAX(CASE WHEN numbered.piece = merged.exit_piece THEN numbered.exit_page END) AS exit_page,
+    MAX(CASE WHEN numbered.piece = merged.source_piece THEN numbered.utm_source END) AS utm_source,
+    MAX(CASE WHEN numbered.piece = merged.source_piece THEN numbered.utm_medium END) AS utm_medium,
+    MAX(CASE WHEN numbered.piece = merged.source_piece THEN numbered.utm_campaign END) AS utm_campaign,
+    MAX(CASE WHEN numbered.piece = merged.source_piece THEN numbered.source_click_id END) AS source_click_id,
+    MAX(CASE WHEN numbered.piece = merged.source_piece THEN numbered.source_host END) AS source_host
+  FROM merged
+  INNER JOIN numbered
+    ON merged.stream_key = numbered.stream_key
+    AND merged.chain = numbered.chain
+    AND merged.part = numbered.part
+  GROUP BY
+    merged.stream_key,
+    merged.chain,
+    merged.part
+), with_search_engine AS (
+  SELECT
+    merged.*,
+    told.user_id,
+    told.visitor_key,
+    told.entry_page,
+    told.exit_page,
+    told.utm_source,
+    told.utm_medium,
+    told.utm_campaign,
+    told.source_click_id,
+    told.source_host,
+    CASE
+      WHEN told.source_host = 'com.google.android.googlequicksearchbox'
+      THEN 'google'
+      WHEN (
+        told.source_host ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+      )
+      THEN CASE
+        WHEN told.source_host LIKE 'google.%' OR told.source_host LIKE '%.google.%'
+        THEN 'google'
+        WHEN told.source_host LIKE 'bing.%' OR told.source_host LIKE '%.bing.%'
+        THEN 'bing'
+        WHEN told.source_host LIKE 'yahoo.%' OR told.source_host LIKE '%.yahoo.%'
+        THEN 'yahoo'
+        WHEN told.source_host LIKE 'duckduckgo.%' OR told.source_host LIKE '%.duckduckgo.%'
+        THEN 'duckduckgo'
+        WHEN told.source_host LIKE 'ecosia.%' OR told.source_host LIKE '%.ecosia.%'
+        THEN 'ecosia'
+        WHEN told.source_host LIKE 'baidu.%' OR told.source_host LIKE '%.baidu.%'
+        THEN 'baidu'
+        WHEN told.source_host LIKE 'yandex.%' OR told.source_host LIKE '%.yandex.%'
+        THEN 'yandex'
+        WHEN told.source_host LIKE 'naver.%' OR told.source_host LIKE '%.naver.%'
+        THEN 'naver'
+        WHEN told.source_host LIKE 'daum.%' OR told.source_host LIKE '%.daum.%'
+        THEN 'daum'
+        WHEN told.source_host LIKE 'seznam.%' OR told.source_host LIKE '%.seznam.%'
+        THEN 'seznam'
+        WHEN told.source_host LIKE 'sogou.%' OR told.source_host LIKE '%.sogou.%'
+        THEN 'sogou'
+        WHEN told.source_host LIKE 'qwant.%' OR told.source_host LIKE '%.qwant.%'
+        THEN 'qwant'
+        WHEN told.source_host LIKE 'startpage.%' OR told.source_host LIKE '%.startpage.%'
+        THEN 'startpage'
+        WHEN told.source_host LIKE 'ask.%' OR told.source_host LIKE '%.ask.%'
+        THEN 'ask'
+        WHEN told.source_host LIKE 'aol.%' OR told.source_host LIKE '%.aol.%'
+        THEN 'aol'
+        WHEN told.source_host LIKE 'brave.%' OR told.source_host LIKE '%.brave.%'
+        THEN 'brave'
+        WHEN told.source_host LIKE 'lycos.%' OR told.source_host LIKE '%.lycos.%'
+        THEN 'lycos'
+        WHEN told.source_host LIKE 'mojeek.%' OR told.source_host LIKE '%.mojeek.%'
+        THEN 'mojeek'
+        WHEN told.source_host LIKE 'dogpile.%' OR told.source_host LIKE '%.dogpile.%'
+        THEN 'dogpile'
+        WHEN told.source_host LIKE 'presearch.%' OR told.source_host LIKE '%.presearch.%'
+        THEN 'presearch'
+        WHEN told.source_host LIKE 'coccoc.%' OR told.source_host LIKE '%.coccoc.%'
+        THEN 'coccoc'
+        WHEN told.source_host LIKE 'rambler.%' OR told.source_host LIKE '%.rambler.%'
+        THEN 'rambler'
+        WHEN told.source_host LIKE 'onet.%' OR told.source_host LIKE '%.onet.%'
+        THEN 'onet'
+        WHEN told.source_host LIKE 'virgilio.%' OR told.source_host LIKE '%.virgilio.%'
+        THEN 'virgilio'
+        WHEN told.source_host LIKE 'terra.%' OR told.source_host LIKE '%.terra.%'
+        THEN 'terra'
+      END
+    END AS search_engine,
+    CAST(DATEDIFF(MICROSECOND, merged.started_at, merged.ended_at) AS DOUBLE PRECISION) / 1000000 AS duration_seconds,
+    MD5(
+      merged.stream_key || '|' || CASE
+        WHEN NOT merged.session_id IS NULL
+        THEN CAST(merged.session_date AS VARCHAR)
+        ELSE CAST(DATEDIFF(
+          MICROSECOND,
+          CAST('1970-01-01 00:00:00+00' AS TIMESTAMP WITH TIME ZONE),
+          merged.started_at
+        ) AS VARCHAR)
+      END
+    ) AS session_key
+  FROM merged
+  INNER JOIN told
+    ON merged.stream_key = told.stream_key
+    AND merged.chain = told.chain
+    AND merged.part = told.part
+), with_source AS (
+  SELECT
+    *,
+    COALESCE(
+      CASE
+        WHEN (
+          NOT utm_source IS NULL OR NOT utm_medium IS NULL OR NOT utm_campaign IS NULL
+        )
+        THEN COALESCE(LOWER(utm_source), '(not set)')
+        WHEN source_click_id IN ('gclid', 'gbraid', 'wbraid', 'gclsrc')
+        THEN 'google'
+        WHEN source_click_id IN ('dclid')
+        THEN 'dfa'
+        WHEN source_click_id IN ('msclkid')
+        THEN 'bing'
+        WHEN source_click_id IN ('yclid')
+        THEN 'yandex'
+        WHEN source_click_id IN ('ttclid')
+        THEN 'tiktok'
+        WHEN source_click_id IN ('twclid')
+        THEN 'twitter'
+        WHEN source_click_id IN ('li_fat_id')
+        THEN 'linkedin'
+        WHEN source_click_id IN ('rdt_cid')
+        THEN 'reddit'
+        WHEN source_click_id IN ('sccid')
+        THEN 'snapchat'
+        WHEN source_click_id IN ('fbclid')
+        THEN 'facebook'
+        WHEN source_click_id IN ('igshid')
+        THEN 'instagram'
+        WHEN source_click_id IN ('mc_cid', 'mc_eid')
+        THEN 'mailchimp'
+        ELSE COALESCE(search_engine, source_host)
+      END,
+      '(direct)'
+    ) AS source,
+    COALESCE(
+      CASE
+        WHEN (
+          NOT utm_source IS NULL OR NOT utm_medium IS NULL OR NOT utm_campaign IS NULL
+        )
+        THEN COALESCE(LOWER(utm_medium), '(not set)')
+        WHEN source_click_id IN ('gclid', 'gbraid', 'wbraid', 'gclsrc')
+        THEN 'cpc'
+        WHEN source_click_id IN ('dclid')
+        THEN 'cpm'
+        WHEN source_click_id IN ('msclkid')
+        THEN 'cpc'
+        WHEN source_click_id IN ('yclid')
+        THEN 'cpc'
+        WHEN source_click_id IN ('ttclid')
+        THEN 'cpc'
+        WHEN source_click_id IN ('twclid')
+        THEN 'cpc'
+        WHEN source_click_id IN ('li_fat_id')
+        THEN 'cpc'
+        WHEN source_click_id IN ('rdt_cid')
+        THEN 'cpc'
+        WHEN source_click_id IN ('sccid')
+        THEN 'cpc'
+        WHEN source_click_id IN ('fbclid')
+        THEN 'social'
+        WHEN source_click_id IN ('igshid')
+        THEN 'social'
+        WHEN source_click_id IN ('mc_cid', 'mc_eid')
+        THEN 'email'
+        WHEN NOT search_engine IS NULL
+        THEN 'organic'
+        WHEN NOT source_host IS NULL
+        THEN 'referral'
+      END,
+      '(none)'
+    ) AS medium,
+    utm_campaign AS campaign,
+    (
+      duration_seconds >= 10 OR page_views >= 2 OR conversions >= 1
+    ) AS is_engaged
+  FROM with_search_engine
+)
+SELECT
+  session_key,
+  COALESCE(session_id, session_key) AS session_id,
+  NOT session_id IS NULL AS has_given_id,
+  stream_key,
+  session_date,
+  user_id,
+  visitor_key,
+  COALESCE(user_id, visitor_key) AS visitor_id,
+  login_at,
+  started_at,
+  ended_at,
+  duration_seconds,
+  events,
+  page_views,
+  conversions,
+  revenue,
+  entry_page,
+  exit_page,
+  source,
+  medium,
+  campaign,
+  CASE
+    WHEN source = '(direct)' AND medium IN ('(not set)', '(none)')
+    THEN 'Direct'
+    WHEN LOWER(COALESCE(campaign, '')) LIKE '%cross-network%'
+    THEN 'Cross-network'
+    WHEN (
+      (
+        (
+          source ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+        )
+        OR (
+          source ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+        )
+      )
+      OR (
+        LOWER(COALESCE(campaign, '')) ~ '([^a-df-z]|^)shop|shopping'
+      )
+    )
+    AND (
+      medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+    )
+    THEN 'Paid Shopping'
+    WHEN (
+      (
+        source ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+      )
+      OR (
+        source ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+      )
+      OR source IN (
+        'so.com',
+        'adwords',
+        'google ads',
+        'googleads',
+        'google-ads',
+        'bingads',
+        'bing ads',
+        'microsoft ads'
+      )
+    )
+    AND (
+      medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+    )
+    THEN 'Paid Search'
+    WHEN (
+      (
+        source ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+      )
+      OR (
+        source ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+      )
+      OR (
+        source ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+      )
+    )
+    AND (
+      medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+    )
+    THEN 'Paid Social'
+    WHEN (
+      (
+        source ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+      )
+      OR (
+        source ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+      )
+      OR (
+        source ~ '(^|[.])youtu[.]be$'
+      )
+    )
+    AND (
+      medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+    )
+    THEN 'Paid Video'
+    WHEN medium IN ('display', 'banner', 'expandable', 'interstitial', 'cpm')
+    THEN 'Display'
+    WHEN (
+      medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+    )
+    THEN 'Paid Other'
+    WHEN (
+      (
+        source ~ '^(chatgpt|openai|perplexity|gemini|copilot|claude|deepseek|grok|mistral|meta ai|you[.]com)$'
+      )
+      OR (
+        source ~ '(^|[.])(chatgpt[.]com|chat[.]openai[.]com|perplexity[.]ai|gemini[.]google[.]com|bard[.]google[.]com|copilot[.]microsoft[.]com|copilot[.]com|claude[.]ai|deepseek[.]com|grok[.]com|mistral[.]ai|meta[.]ai|poe[.]com|phind[.]com)$'
+      )
+    )
+    THEN 'AI Assistant'
+    WHEN (
+      (
+        (
+          source ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+        )
+        OR (
+          source ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+        )
+      )
+      OR (
+        LOWER(COALESCE(campaign, '')) ~ '([^a-df-z]|^)shop|shopping'
+      )
+    )
+    THEN 'Organic Shopping'
+    WHEN (
+      (
+        source ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+      )
+      OR (
+        source ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+      )
+      OR (
+        source ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+      )
+    )
+    OR medium IN (
+      'social',
+      'social-network',
+      'social-media',
+      'sm',
+      'social network',
+      'social media'
+    )
+    THEN 'Organic Social'
+    WHEN (
+      (
+        source ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+      )
+      OR (
+        source ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+      )
+      OR (
+        source ~ '(^|[.])youtu[.]be$'
+      )
+    )
+    OR medium LIKE '%video%'
+    THEN 'Organic Video'
+    WHEN (
+      (
+        source ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+      )
+      OR (
+        source ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+      )
+      OR source IN (
+        'so.com',
+        'adwords',
+        'google ads',
+        'googleads',
+        'google-ads',
+        'bingads',
+        'bing ads',
+        'microsoft ads'
+      )
+    )
+    OR medium = 'organic'
+    THEN 'Organic Search'
+    WHEN source IN ('email', 'e-mail', 'e_mail', 'e mail')
+    OR medium IN ('email', 'e-mail', 'e_mail', 'e mail')
+    THEN 'Email'
+    WHEN medium = 'affiliate'
+    THEN 'Affiliates'
+    WHEN medium IN ('referral', 'app', 'link')
+    THEN 'Referral'
+    WHEN medium = 'audio'
+    THEN 'Audio'
+    WHEN source = 'sms' OR medium = 'sms'
+    THEN 'SMS'
+    WHEN medium LIKE '%push'
+    OR medium LIKE '%mobile%'
+    OR medium LIKE '%notification%'
+    OR source = 'firebase'
+    THEN 'Mobile Push Notifications'
+    ELSE 'Unassigned'
+  END AS channel,
+  1 AS channel_rules_version,
+  is_bot,
+  page_views = 1 AND NOT is_engaged AS is_bounce,
+  is_engaged
+FROM with_source
+WHERE
+  session_date IN (
+    CAST('2024-02-29' AS DATE),
+    CAST('2024-03-01' AS DATE),
+    CAST('2024-03-02' AS DATE),
+    CAST('2024-03-03' AS DATE),
+    CAST('2024-03-04' AS DATE)
+  );
+
 -- conversion_funnel
 WITH user_totals AS (
   SELECT
@@ -28,6 +958,20 @@ SELECT
   CAST(ordered_users_purchased AS DOUBLE PRECISION) / NULLIF(ordered_users_viewed, 0) AS ordered_overall_rate
 FROM counted;
 
+-- conversions
+SELECT
+  event_date,
+  event_id,
+  event_type,
+  event_ts,
+  stream_key,
+  CAST(COALESCE(revenue, 0) AS DECIMAL(18, 2)) AS revenue,
+  currency
+FROM "analytics"."clickstream"."events_enhanced"
+WHERE
+  event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  AND is_conversion;
+
 -- daily_active_users
 WITH user_days AS (
   SELECT
@@ -55,6 +999,248 @@ SELECT
   events,
   CAST(events AS DOUBLE PRECISION) / NULLIF(users, 0) AS avg_events_per_user
 FROM counted;
+
+-- daily_metrics
+WITH event_days AS (
+  SELECT
+    event_date,
+    CAST(SUM(CASE WHEN is_bot THEN 0 ELSE events END) AS BIGINT) AS events,
+    CAST(COALESCE(SUM(CASE WHEN is_bot THEN 0 ELSE revenue END), 0) AS DECIMAL(18, 2)) AS revenue
+  FROM "analytics"."clickstream"."event_days"
+  WHERE
+    event_date IN (
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE),
+      CAST('2024-03-05' AS DATE),
+      CAST('2024-03-06' AS DATE),
+      CAST('2024-03-07' AS DATE),
+      CAST('2024-03-08' AS DATE),
+      CAST('2024-03-09' AS DATE),
+      CAST('2024-03-10' AS DATE),
+      CAST('2024-03-11' AS DATE),
+      CAST('2024-03-12' AS DATE),
+      CAST('2024-03-13' AS DATE),
+      CAST('2024-03-14' AS DATE),
+      CAST('2024-03-15' AS DATE),
+      CAST('2024-03-16' AS DATE),
+      CAST('2024-03-17' AS DATE),
+      CAST('2024-03-18' AS DATE),
+      CAST('2024-03-19' AS DATE),
+      CAST('2024-03-20' AS DATE),
+      CAST('2024-03-21' AS DATE),
+      CAST('2024-03-22' AS DATE),
+      CAST('2024-03-23' AS DATE),
+      CAST('2024-03-24' AS DATE),
+      CAST('2024-03-25' AS DATE),
+      CAST('2024-03-26' AS DATE),
+      CAST('2024-03-27' AS DATE),
+      CAST('2024-03-28' AS DATE),
+      CAST('2024-03-29' AS DATE),
+      CAST('2024-03-30' AS DATE),
+      CAST('2024-03-31' AS DATE)
+    )
+  GROUP BY
+    event_date
+), session_days AS (
+  SELECT
+    session_date,
+    COUNT(*) AS sessions,
+    COUNT(CASE WHEN is_engaged THEN 1 END) AS engaged_sessions,
+    COUNT(CASE WHEN is_bounce THEN 1 END) AS bounces
+  FROM "analytics"."clickstream"."sessions"
+  WHERE
+    session_date IN (
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE),
+      CAST('2024-03-05' AS DATE),
+      CAST('2024-03-06' AS DATE),
+      CAST('2024-03-07' AS DATE),
+      CAST('2024-03-08' AS DATE),
+      CAST('2024-03-09' AS DATE),
+      CAST('2024-03-10' AS DATE),
+      CAST('2024-03-11' AS DATE),
+      CAST('2024-03-12' AS DATE),
+      CAST('2024-03-13' AS DATE),
+      CAST('2024-03-14' AS DATE),
+      CAST('2024-03-15' AS DATE),
+      CAST('2024-03-16' AS DATE),
+      CAST('2024-03-17' AS DATE),
+      CAST('2024-03-18' AS DATE),
+      CAST('2024-03-19' AS DATE),
+      CAST('2024-03-20' AS DATE),
+      CAST('2024-03-21' AS DATE),
+      CAST('2024-03-22' AS DATE),
+      CAST('2024-03-23' AS DATE),
+      CAST('2024-03-24' AS DATE),
+      CAST('2024-03-25' AS DATE),
+      CAST('2024-03-26' AS DATE),
+      CAST('2024-03-27' AS DATE),
+      CAST('2024-03-28' AS DATE),
+      CAST('2024-03-29' AS DATE),
+      CAST('2024-03-30' AS DATE),
+      CAST('2024-03-31' AS DATE)
+    )
+    AND NOT is_bot
+  GROUP BY
+    session_date
+), visitor_days AS (
+  SELECT
+    event_date,
+    LEAD(event_date) OVER (PARTITION BY visitor_id ORDER BY event_date) AS next_date
+  FROM "analytics"."clickstream"."visitor_days"
+  WHERE
+    event_date IN (
+      CAST('2024-01-31' AS DATE),
+      CAST('2024-02-01' AS DATE),
+      CAST('2024-02-02' AS DATE),
+      CAST('2024-02-03' AS DATE),
+      CAST('2024-02-04' AS DATE),
+      CAST('2024-02-05' AS DATE),
+      CAST('2024-02-06' AS DATE),
+      CAST('2024-02-07' AS DATE),
+      CAST('2024-02-08' AS DATE),
+      CAST('2024-02-09' AS DATE),
+      CAST('2024-02-10' AS DATE),
+      CAST('2024-02-11' AS DATE),
+      CAST('2024-02-12' AS DATE),
+      CAST('2024-02-13' AS DATE),
+      CAST('2024-02-14' AS DATE),
+      CAST('2024-02-15' AS DATE),
+      CAST('2024-02-16' AS DATE),
+      CAST('2024-02-17' AS DATE),
+      CAST('2024-02-18' AS DATE),
+      CAST('2024-02-19' AS DATE),
+      CAST('2024-02-20' AS DATE),
+      CAST('2024-02-21' AS DATE),
+      CAST('2024-02-22' AS DATE),
+      CAST('2024-02-23' AS DATE),
+      CAST('2024-02-24' AS DATE),
+      CAST('2024-02-25' AS DATE),
+      CAST('2024-02-26' AS DATE),
+      CAST('2024-02-27' AS DATE),
+      CAST('2024-02-28' AS DATE),
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE),
+      CAST('2024-03-05' AS DATE),
+      CAST('2024-03-06' AS DATE),
+      CAST('2024-03-07' AS DATE),
+      CAST('2024-03-08' AS DATE),
+      CAST('2024-03-09' AS DATE),
+      CAST('2024-03-10' AS DATE),
+      CAST('2024-03-11' AS DATE),
+      CAST('2024-03-12' AS DATE),
+      CAST('2024-03-13' AS DATE),
+      CAST('2024-03-14' AS DATE),
+      CAST('2024-03-15' AS DATE),
+      CAST('2024-03-16' AS DATE),
+      CAST('2024-03-17' AS DATE),
+      CAST('2024-03-18' AS DATE),
+      CAST('2024-03-19' AS DATE),
+      CAST('2024-03-20' AS DATE),
+      CAST('2024-03-21' AS DATE),
+      CAST('2024-03-22' AS DATE),
+      CAST('2024-03-23' AS DATE),
+      CAST('2024-03-24' AS DATE),
+      CAST('2024-03-25' AS DATE),
+      CAST('2024-03-26' AS DATE),
+      CAST('2024-03-27' AS DATE),
+      CAST('2024-03-28' AS DATE),
+      CAST('2024-03-29' AS DATE),
+      CAST('2024-03-30' AS DATE),
+      CAST('2024-03-31' AS DATE)
+    )
+), changes AS (
+  SELECT
+    event_date,
+    COUNT(*) AS dau,
+    COUNT(*) AS wau,
+    COUNT(*) AS mau
+  FROM visitor_days
+  GROUP BY
+    event_date
+  UNION ALL
+  SELECT
+    CASE WHEN next_date < event_date + 7 THEN next_date ELSE event_date + 7 END AS event_date,
+    0 AS dau,
+    -COUNT(*) AS wau,
+    0 AS mau
+  FROM visitor_days
+  GROUP BY
+    CASE WHEN next_date < event_date + 7 THEN next_date ELSE event_date + 7 END
+  UNION ALL
+  SELECT
+    CASE WHEN next_date < event_date + 30 THEN next_date ELSE event_date + 30 END AS event_date,
+    0 AS dau,
+    0 AS wau,
+    -COUNT(*) AS mau
+  FROM visitor_days
+  GROUP BY
+    CASE WHEN next_date < event_date + 30 THEN next_date ELSE event_date + 30 END
+  UNION ALL
+  SELECT
+    event_date,
+    0 AS dau,
+    0 AS wau,
+    0 AS mau
+  FROM event_days
+), changes_of_date AS (
+  SELECT
+    event_date,
+    SUM(dau) AS dau,
+    SUM(wau) AS wau,
+    SUM(mau) AS mau
+  FROM changes
+  GROUP BY
+    event_date
+), visitors AS (
+  SELECT
+    event_date,
+    CAST(dau AS BIGINT) AS dau,
+    CAST(SUM(wau) OVER (ORDER BY event_date rows BETWEEN UNBOUNDED preceding AND CURRENT ROW) AS BIGINT) AS wau,
+    CAST(SUM(mau) OVER (ORDER BY event_date rows BETWEEN UNBOUNDED preceding AND CURRENT ROW) AS BIGINT) AS mau
+  FROM changes_of_date
+)
+SELECT
+  event_days.event_date,
+  visitors.dau,
+  visitors.wau,
+  visitors.mau,
+  COALESCE(session_days.sessions, 0) AS sessions,
+  COALESCE(session_days.engaged_sessions, 0) AS engaged_sessions,
+  COALESCE(session_days.bounces, 0) AS bounces,
+  event_days.events,
+  CAST(event_days.events AS DOUBLE PRECISION) / NULLIF(session_days.sessions, 0) AS events_per_session,
+  CAST(session_days.bounces AS DOUBLE PRECISION) / NULLIF(session_days.sessions, 0) AS bounce_rate,
+  event_days.revenue
+FROM event_days
+INNER JOIN visitors
+  ON event_days.event_date = visitors.event_date
+LEFT JOIN session_days
+  ON event_days.event_date = session_days.session_date;
+
+-- event_days
+SELECT
+  event_date,
+  event_type,
+  is_bot,
+  COUNT(*) AS events,
+  CAST(COALESCE(SUM(CASE WHEN is_conversion THEN revenue END), 0) AS DECIMAL(18, 2)) AS revenue
+FROM "analytics"."clickstream"."events_enhanced"
+WHERE
+  event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+GROUP BY
+  event_date,
+  event_type,
+  is_bot;
 
 -- event_type_days
 WITH events AS (
@@ -112,6 +1298,638 @@ WITH source AS (
 SELECT
   *
 FROM renamed;
+
+-- events_enhanced
+WITH source AS (
+  SELECT
+    *
+  FROM "analytics"."clickstream"."events_cleaned"
+), named AS (
+  SELECT
+    event_id,
+    event_type,
+    NULLIF(user_id, '') AS user_id,
+    NULLIF(session_id, '') AS session_id,
+    NULLIF(visitor_key, '') AS visitor_key,
+    event_ts,
+    event_hour,
+    page_url,
+    page_path,
+    CASE
+      WHEN LOWER(
+        SPLIT_PART(
+          SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(page_url, '://', 2), '/', 1), '?', 1), '#', 1),
+          ':',
+          1
+        )
+      ) LIKE 'www.%'
+      THEN SUBSTRING(LOWER(
+        SPLIT_PART(
+          SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(page_url, '://', 2), '/', 1), '?', 1), '#', 1),
+          ':',
+          1
+        )
+      ) FROM 5)
+      ELSE LOWER(
+        SPLIT_PART(
+          SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(page_url, '://', 2), '/', 1), '?', 1), '#', 1),
+          ':',
+          1
+        )
+      )
+    END AS page_host,
+    NULLIF(TRIM(utm_source), '') AS utm_source,
+    NULLIF(TRIM(utm_medium), '') AS utm_medium,
+    NULLIF(TRIM(utm_campaign), '') AS utm_campaign,
+    NULLIF(TRIM(utm_term), '') AS utm_term,
+    NULLIF(TRIM(utm_content), '') AS utm_content,
+    click_id,
+    CASE
+      WHEN LOWER(click_id) IN (
+        'gclid',
+        'gbraid',
+        'wbraid',
+        'gclsrc',
+        'dclid',
+        'msclkid',
+        'yclid',
+        'ttclid',
+        'twclid',
+        'li_fat_id',
+        'rdt_cid',
+        'sccid',
+        'fbclid',
+        'igshid',
+        'mc_cid',
+        'mc_eid'
+      )
+      THEN LOWER(click_id)
+    END AS source_click_id,
+    referrer,
+    NULLIF(referrer_host, '') AS referrer_host,
+    user_agent,
+    COALESCE(is_bot, FALSE) AS is_bot,
+    email_key,
+    pii_key_id,
+    ip_prefix,
+    product_id,
+    quantity,
+    price,
+    currency,
+    revenue,
+    COALESCE(event_type IN ('purchase'), FALSE) AS is_conversion,
+    properties,
+    extra,
+    ingested_at,
+    event_date
+  FROM source
+), with_source_host AS (
+  SELECT
+    *,
+    CASE
+      WHEN referrer_host IN (NULL)
+      THEN NULL
+      WHEN page_host IS NULL OR page_host = ''
+      THEN referrer_host
+      WHEN referrer_host = page_host
+      THEN NULL
+      WHEN RIGHT(referrer_host, LENGTH(page_host) + 1) = '.' || page_host
+      THEN NULL
+      WHEN RIGHT(page_host, LENGTH(referrer_host) + 1) = '.' || referrer_host
+      THEN NULL
+      ELSE referrer_host
+    END AS source_host
+  FROM named
+), with_search_engine AS (
+  SELECT
+    *,
+    CASE
+      WHEN source_host = 'com.google.android.googlequicksearchbox'
+      THEN 'google'
+      WHEN (
+        source_host ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+      )
+      THEN CASE
+        WHEN source_host LIKE 'google.%' OR source_host LIKE '%.google.%'
+        THEN 'google'
+        WHEN source_host LIKE 'bing.%' OR source_host LIKE '%.bing.%'
+        THEN 'bing'
+        WHEN source_host LIKE 'yahoo.%' OR source_host LIKE '%.yahoo.%'
+        THEN 'yahoo'
+        WHEN source_host LIKE 'duckduckgo.%' OR source_host LIKE '%.duckduckgo.%'
+        THEN 'duckduckgo'
+        WHEN source_host LIKE 'ecosia.%' OR source_host LIKE '%.ecosia.%'
+        THEN 'ecosia'
+        WHEN source_host LIKE 'baidu.%' OR source_host LIKE '%.baidu.%'
+        THEN 'baidu'
+        WHEN source_host LIKE 'yandex.%' OR source_host LIKE '%.yandex.%'
+        THEN 'yandex'
+        WHEN source_host LIKE 'naver.%' OR source_host LIKE '%.naver.%'
+        THEN 'naver'
+        WHEN source_host LIKE 'daum.%' OR source_host LIKE '%.daum.%'
+        THEN 'daum'
+        WHEN source_host LIKE 'seznam.%' OR source_host LIKE '%.seznam.%'
+        THEN 'seznam'
+        WHEN source_host LIKE 'sogou.%' OR source_host LIKE '%.sogou.%'
+        THEN 'sogou'
+        WHEN source_host LIKE 'qwant.%' OR source_host LIKE '%.qwant.%'
+        THEN 'qwant'
+        WHEN source_host LIKE 'startpage.%' OR source_host LIKE '%.startpage.%'
+        THEN 'startpage'
+        WHEN source_host LIKE 'ask.%' OR source_host LIKE '%.ask.%'
+        THEN 'ask'
+        WHEN source_host LIKE 'aol.%' OR source_host LIKE '%.aol.%'
+        THEN 'aol'
+        WHEN source_host LIKE 'brave.%' OR source_host LIKE '%.brave.%'
+        THEN 'brave'
+        WHEN source_host LIKE 'lycos.%' OR source_host LIKE '%.lycos.%'
+        THEN 'lycos'
+        WHEN source_host LIKE 'mojeek.%' OR source_host LIKE '%.mojeek.%'
+        THEN 'mojeek'
+        WHEN source_host LIKE 'dogpile.%' OR source_host LIKE '%.dogpile.%'
+        THEN 'dogpile'
+        WHEN source_host LIKE 'presearch.%' OR source_host LIKE '%.presearch.%'
+        THEN 'presearch'
+        WHEN source_host LIKE 'coccoc.%' OR source_host LIKE '%.coccoc.%'
+        THEN 'coccoc'
+        WHEN source_host LIKE 'rambler.%' OR source_host LIKE '%.rambler.%'
+        THEN 'rambler'
+        WHEN source_host LIKE 'onet.%' OR source_host LIKE '%.onet.%'
+        THEN 'onet'
+        WHEN source_host LIKE 'virgilio.%' OR source_host LIKE '%.virgilio.%'
+        THEN 'virgilio'
+        WHEN source_host LIKE 'terra.%' OR source_host LIKE '%.terra.%'
+        THEN 'terra'
+      END
+    END AS search_engine
+  FROM with_source_host
+), with_source AS (
+  SELECT
+    *,
+    COALESCE(user_id, visitor_key) AS visitor_id,
+    CASE
+      WHEN NOT session_id IS NULL
+      THEN 's:' || session_id
+      WHEN NOT user_id IS NULL
+      THEN 'u:' || user_id
+      WHEN NOT visitor_key IS NULL
+      THEN 'v:' || visitor_key
+      ELSE 'e:' || CAST(event_date AS VARCHAR) || ':' || event_id
+    END AS stream_key,
+    (
+      NOT utm_source IS NULL OR NOT utm_medium IS NULL OR NOT utm_campaign IS NULL
+    )
+    OR NOT source_click_id IS NULL
+    OR NOT source_host IS NULL AS tells_source,
+    CASE
+      WHEN (
+        NOT utm_source IS NULL OR NOT utm_medium IS NULL OR NOT utm_campaign IS NULL
+      )
+      THEN COALESCE(LOWER(utm_source), '(not set)')
+      WHEN source_click_id IN ('gclid', 'gbraid', 'wbraid', 'gclsrc')
+      THEN 'google'
+      WHEN source_click_id IN ('dclid')
+      THEN 'dfa'
+      WHEN source_click_id IN ('msclkid')
+      THEN 'bing'
+      WHEN source_click_id IN ('yclid')
+      THEN 'yandex'
+      WHEN source_click_id IN ('ttclid')
+      THEN 'tiktok'
+      WHEN source_click_id IN ('twclid')
+      THEN 'twitter'
+      WHEN source_click_id IN ('li_fat_id')
+      THEN 'linkedin'
+      WHEN source_click_id IN ('rdt_cid')
+      THEN 'reddit'
+      WHEN source_click_id IN ('sccid')
+      THEN 'snapchat'
+      WHEN source_click_id IN ('fbclid')
+      THEN 'facebook'
+      WHEN source_click_id IN ('igshid')
+      THEN 'instagram'
+      WHEN source_click_id IN ('mc_cid', 'mc_eid')
+      THEN 'mailchimp'
+      ELSE COALESCE(search_engine, source_host)
+    END AS source,
+    CASE
+      WHEN (
+        NOT utm_source IS NULL OR NOT utm_medium IS NULL OR NOT utm_campaign IS NULL
+      )
+      THEN COALESCE(LOWER(utm_medium), '(not set)')
+      WHEN source_click_id IN ('gclid', 'gbraid', 'wbraid', 'gclsrc')
+      THEN 'cpc'
+      WHEN source_click_id IN ('dclid')
+      THEN 'cpm'
+      WHEN source_click_id IN ('msclkid')
+      THEN 'cpc'
+      WHEN source_click_id IN ('yclid')
+      THEN 'cpc'
+      WHEN source_click_id IN ('ttclid')
+      THEN 'cpc'
+      WHEN source_click_id IN ('twclid')
+      THEN 'cpc'
+      WHEN source_click_id IN ('li_fat_id')
+      THEN 'cpc'
+      WHEN source_click_id IN ('rdt_cid')
+      THEN 'cpc'
+      WHEN source_click_id IN ('sccid')
+      THEN 'cpc'
+      WHEN source_click_id IN ('fbclid')
+      THEN 'social'
+      WHEN source_click_id IN ('igshid')
+      THEN 'social'
+      WHEN source_click_id IN ('mc_cid', 'mc_eid')
+      THEN 'email'
+      WHEN NOT search_engine IS NULL
+      THEN 'organic'
+      WHEN NOT source_host IS NULL
+      THEN 'referral'
+    END AS medium,
+    utm_campaign AS campaign
+  FROM with_search_engine
+)
+SELECT
+  *,
+  CASE
+    WHEN tells_source
+    THEN CASE
+      WHEN source = '(direct)' AND medium IN ('(not set)', '(none)')
+      THEN 'Direct'
+      WHEN LOWER(COALESCE(campaign, '')) LIKE '%cross-network%'
+      THEN 'Cross-network'
+      WHEN (
+        (
+          (
+            source ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+          )
+          OR (
+            source ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+          )
+        )
+        OR (
+          LOWER(COALESCE(campaign, '')) ~ '([^a-df-z]|^)shop|shopping'
+        )
+      )
+      AND (
+        medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+      )
+      THEN 'Paid Shopping'
+      WHEN (
+        (
+          source ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+        )
+        OR (
+          source ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+        )
+        OR source IN (
+          'so.com',
+          'adwords',
+          'google ads',
+          'googleads',
+          'google-ads',
+          'bingads',
+          'bing ads',
+          'microsoft ads'
+        )
+      )
+      AND (
+        medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+      )
+      THEN 'Paid Search'
+      WHEN (
+        (
+          source ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+        )
+        OR (
+          source ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+        )
+        OR (
+          source ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+        )
+      )
+      AND (
+        medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+      )
+      THEN 'Paid Social'
+      WHEN (
+        (
+          source ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+        )
+        OR (
+          source ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+        )
+        OR (
+          source ~ '(^|[.])youtu[.]be$'
+        )
+      )
+      AND (
+        medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+      )
+      THEN 'Paid Video'
+      WHEN medium IN ('display', 'banner', 'expandable', 'interstitial', 'cpm')
+      THEN 'Display'
+      WHEN (
+        medium LIKE '%cp%' OR medium IN ('ppc', 'retargeting') OR medium LIKE 'paid%'
+      )
+      THEN 'Paid Other'
+      WHEN (
+        (
+          source ~ '^(chatgpt|openai|perplexity|gemini|copilot|claude|deepseek|grok|mistral|meta ai|you[.]com)$'
+        )
+        OR (
+          source ~ '(^|[.])(chatgpt[.]com|chat[.]openai[.]com|perplexity[.]ai|gemini[.]google[.]com|bard[.]google[.]com|copilot[.]microsoft[.]com|copilot[.]com|claude[.]ai|deepseek[.]com|grok[.]com|mistral[.]ai|meta[.]ai|poe[.]com|phind[.]com)$'
+        )
+      )
+      THEN 'AI Assistant'
+      WHEN (
+        (
+          (
+            source ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+          )
+          OR (
+            source ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+          )
+        )
+        OR (
+          LOWER(COALESCE(campaign, '')) ~ '([^a-df-z]|^)shop|shopping'
+        )
+      )
+      THEN 'Organic Shopping'
+      WHEN (
+        (
+          source ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+        )
+        OR (
+          source ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+        )
+        OR (
+          source ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+        )
+      )
+      OR medium IN (
+        'social',
+        'social-network',
+        'social-media',
+        'sm',
+        'social network',
+        'social media'
+      )
+      THEN 'Organic Social'
+      WHEN (
+        (
+          source ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+        )
+        OR (
+          source ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+        )
+        OR (
+          source ~ '(^|[.])youtu[.]be$'
+        )
+      )
+      OR medium LIKE '%video%'
+      THEN 'Organic Video'
+      WHEN (
+        (
+          source ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+        )
+        OR (
+          source ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+        )
+        OR source IN (
+          'so.com',
+          'adwords',
+          'google ads',
+          'googleads',
+          'google-ads',
+          'bingads',
+          'bing ads',
+          'microsoft ads'
+        )
+      )
+      OR medium = 'organic'
+      THEN 'Organic Search'
+      WHEN source IN ('email', 'e-mail', 'e_mail', 'e mail')
+      OR medium IN ('email', 'e-mail', 'e_mail', 'e mail')
+      THEN 'Email'
+      WHEN medium = 'affiliate'
+      THEN 'Affiliates'
+      WHEN medium IN ('referral', 'app', 'link')
+      THEN 'Referral'
+      WHEN medium = 'audio'
+      THEN 'Audio'
+      WHEN source = 'sms' OR medium = 'sms'
+      THEN 'SMS'
+      WHEN medium LIKE '%push'
+      OR medium LIKE '%mobile%'
+      OR medium LIKE '%notification%'
+      OR source = 'firebase'
+      THEN 'Mobile Push Notifications'
+      ELSE 'Unassigned'
+    END
+  END AS channel
+FROM with_source;
+
+-- funnel
+WITH events AS (
+  SELECT
+    *
+  FROM "analytics"."clickstream"."funnel_events"
+  WHERE
+    event_date IN (
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE)
+    )
+), reached_1 AS (
+  SELECT
+    event_date AS funnel_date,
+    visitor_id,
+    event_ts AS started_at,
+    event_ts AS reached_at
+  FROM events
+  WHERE
+    event_type = 'page_view'
+), reached_2 AS (
+  SELECT
+    reached_1.funnel_date,
+    reached_1.visitor_id,
+    reached_1.started_at,
+    MIN(events.event_ts) AS reached_at
+  FROM reached_1
+  INNER JOIN events
+    ON reached_1.visitor_id = events.visitor_id
+    AND reached_1.reached_at <= events.event_ts
+    AND CAST(DATEDIFF(MICROSECOND, reached_1.started_at, events.event_ts) AS DOUBLE PRECISION) / 1000000 <= 86400
+  WHERE
+    events.event_type = 'product_view'
+  GROUP BY
+    reached_1.funnel_date,
+    reached_1.visitor_id,
+    reached_1.started_at
+), reached_3 AS (
+  SELECT
+    reached_2.funnel_date,
+    reached_2.visitor_id,
+    reached_2.started_at,
+    MIN(events.event_ts) AS reached_at
+  FROM reached_2
+  INNER JOIN events
+    ON reached_2.visitor_id = events.visitor_id
+    AND reached_2.reached_at <= events.event_ts
+    AND CAST(DATEDIFF(MICROSECOND, reached_2.started_at, events.event_ts) AS DOUBLE PRECISION) / 1000000 <= 86400
+  WHERE
+    events.event_type = 'add_to_cart'
+  GROUP BY
+    reached_2.funnel_date,
+    reached_2.visitor_id,
+    reached_2.started_at
+), reached_4 AS (
+  SELECT
+    reached_3.funnel_date,
+    reached_3.visitor_id,
+    reached_3.started_at,
+    MIN(events.event_ts) AS reached_at
+  FROM reached_3
+  INNER JOIN events
+    ON reached_3.visitor_id = events.visitor_id
+    AND reached_3.reached_at <= events.event_ts
+    AND CAST(DATEDIFF(MICROSECOND, reached_3.started_at, events.event_ts) AS DOUBLE PRECISION) / 1000000 <= 86400
+  WHERE
+    events.event_type = 'purchase'
+  GROUP BY
+    reached_3.funnel_date,
+    reached_3.visitor_id,
+    reached_3.started_at
+), dates AS (
+  SELECT
+    funnel_date,
+    COUNT(*) AS started
+  FROM reached_1
+  GROUP BY
+    funnel_date
+), counted AS (
+  SELECT
+    dates.funnel_date,
+    1 AS step,
+    'page_view' AS event_type,
+    dates.started,
+    COUNT(reached.visitor_id) AS visitors
+  FROM dates
+  LEFT JOIN reached_1 AS reached
+    ON dates.funnel_date = reached.funnel_date
+  GROUP BY
+    dates.funnel_date,
+    dates.started
+  UNION ALL
+  SELECT
+    dates.funnel_date,
+    2 AS step,
+    'product_view' AS event_type,
+    dates.started,
+    COUNT(reached.visitor_id) AS visitors
+  FROM dates
+  LEFT JOIN reached_2 AS reached
+    ON dates.funnel_date = reached.funnel_date
+  GROUP BY
+    dates.funnel_date,
+    dates.started
+  UNION ALL
+  SELECT
+    dates.funnel_date,
+    3 AS step,
+    'add_to_cart' AS event_type,
+    dates.started,
+    COUNT(reached.visitor_id) AS visitors
+  FROM dates
+  LEFT JOIN reached_3 AS reached
+    ON dates.funnel_date = reached.funnel_date
+  GROUP BY
+    dates.funnel_date,
+    dates.started
+  UNION ALL
+  SELECT
+    dates.funnel_date,
+    4 AS step,
+    'purchase' AS event_type,
+    dates.started,
+    COUNT(reached.visitor_id) AS visitors
+  FROM dates
+  LEFT JOIN reached_4 AS reached
+    ON dates.funnel_date = reached.funnel_date
+  GROUP BY
+    dates.funnel_date,
+    dates.started
+), with_previous AS (
+  SELECT
+    *,
+    LAG(visitors) OVER (PARTITION BY funnel_date ORDER BY step) AS visitors_before
+  FROM counted
+)
+SELECT
+  funnel_date,
+  step,
+  event_type,
+  visitors,
+  CAST(visitors AS DOUBLE PRECISION) / NULLIF(started, 0) AS share_of_first,
+  CAST(visitors AS DOUBLE PRECISION) / NULLIF(visitors_before, 0) AS share_of_previous
+FROM with_previous
+WHERE
+  funnel_date IN (
+    CAST('2024-02-29' AS DATE),
+    CAST('2024-03-01' AS DATE),
+    CAST('2024-03-02' AS DATE)
+  );
+
+-- funnel_events
+SELECT
+  event_date,
+  visitor_id,
+  event_type,
+  MIN(event_ts) AS event_ts
+FROM "analytics"."clickstream"."events_enhanced"
+WHERE
+  event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  AND event_type IN ('page_view', 'product_view', 'add_to_cart', 'purchase')
+  AND NOT visitor_id IS NULL
+  AND NOT is_bot
+GROUP BY
+  event_date,
+  visitor_id,
+  event_type,
+  CASE WHEN event_type = 'page_view' THEN NULL ELSE event_ts END;
+
+-- identity_days
+SELECT
+  event_date,
+  visitor_key,
+  user_id,
+  MIN(event_ts) AS first_seen_at,
+  MAX(event_ts) AS last_seen_at,
+  COUNT(*) AS events
+FROM "analytics"."clickstream"."events_enhanced"
+WHERE
+  event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  AND NOT visitor_key IS NULL
+  AND NOT user_id IS NULL
+GROUP BY
+  event_date,
+  visitor_key,
+  user_id;
+
+-- identity_edges
+SELECT
+  visitor_key,
+  user_id,
+  MIN(first_seen_at) AS first_seen_at,
+  MAX(last_seen_at) AS last_seen_at,
+  COUNT(*) AS days,
+  CAST(SUM(events) AS BIGINT) AS events
+FROM "analytics"."clickstream"."identity_days"
+GROUP BY
+  visitor_key,
+  user_id;
 
 -- ingested_days
 WITH events AS (
@@ -196,6 +2014,37 @@ SELECT DISTINCT
   product_id
 FROM product_days;
 
+-- retention_cohorts
+WITH visitor_weeks AS (
+  SELECT
+    week,
+    MIN(week) OVER (PARTITION BY visitor_id) AS cohort_week
+  FROM "analytics"."clickstream"."visitor_weeks"
+), counted AS (
+  SELECT
+    cohort_week,
+    CAST((
+      week - cohort_week
+    ) / 7 AS INTEGER) AS week_number,
+    COUNT(*) AS visitors
+  FROM visitor_weeks
+  GROUP BY
+    cohort_week,
+    week
+), sized AS (
+  SELECT
+    *,
+    MAX(CASE WHEN week_number = 0 THEN visitors END) OVER (PARTITION BY cohort_week) AS cohort_visitors
+  FROM counted
+)
+SELECT
+  cohort_week,
+  week_number,
+  cohort_visitors,
+  visitors,
+  CAST(visitors AS DOUBLE PRECISION) / NULLIF(cohort_visitors, 0) AS share
+FROM sized;
+
 -- revenue_metrics
 WITH user_totals AS (
   SELECT
@@ -216,6 +2065,69 @@ SELECT
   CAST(total_revenue AS DOUBLE PRECISION) / NULLIF(total_purchasers, 0) AS average_revenue_per_purchaser,
   CAST(total_revenue AS DOUBLE PRECISION) / NULLIF(purchases, 0) AS average_order_value
 FROM summed;
+
+-- session_identities
+WITH sessions AS (
+  SELECT
+    session_key,
+    session_date,
+    started_at,
+    visitor_key,
+    user_id,
+    login_at,
+    is_bot
+  FROM "analytics"."clickstream"."sessions"
+), resolved AS (
+  SELECT
+    anonymous.session_key,
+    MIN(logins.user_id) AS resolved_user_id,
+    anonymous.login_at AS resolved_at
+  FROM (
+    SELECT
+      session_key,
+      visitor_key,
+      happened_at,
+      is_login,
+      MIN(CASE WHEN is_login = 1 THEN happened_at END) OVER (
+        PARTITION BY visitor_key
+        ORDER BY happened_at, is_login, session_key
+        rows BETWEEN CURRENT ROW AND UNBOUNDED following
+      ) AS login_at
+    FROM (
+      SELECT
+        session_key,
+        visitor_key,
+        CASE WHEN user_id IS NULL THEN started_at ELSE login_at END AS happened_at,
+        CASE WHEN user_id IS NULL THEN 0 ELSE 1 END AS is_login
+      FROM sessions
+      WHERE
+        NOT visitor_key IS NULL AND NOT (
+          NOT user_id IS NULL AND is_bot
+        )
+    ) AS points
+  ) AS anonymous
+  INNER JOIN sessions AS logins
+    ON anonymous.visitor_key = logins.visitor_key
+    AND anonymous.login_at = logins.login_at
+  WHERE
+    anonymous.is_login = 0
+    AND NOT logins.is_bot
+    AND CAST(DATEDIFF(MICROSECOND, anonymous.happened_at, anonymous.login_at) AS DOUBLE PRECISION) / 1000000 <= 2592000
+  GROUP BY
+    anonymous.session_key,
+    anonymous.login_at
+)
+SELECT
+  sessions.session_key,
+  sessions.session_date,
+  sessions.visitor_key,
+  sessions.user_id,
+  COALESCE(sessions.user_id, resolved.resolved_user_id) AS resolved_user_id,
+  COALESCE(sessions.login_at, resolved.resolved_at) AS resolved_at,
+  COALESCE(sessions.user_id, resolved.resolved_user_id, sessions.visitor_key) AS resolved_visitor_id
+FROM sessions
+LEFT JOIN resolved
+  ON sessions.session_key = resolved.session_key;
 
 -- session_parts
 WITH events AS (
@@ -251,6 +2163,156 @@ GROUP BY
   ingestion_date,
   user_id,
   session_id;
+
+-- session_pieces
+WITH events AS (
+  SELECT
+    event_date,
+    stream_key,
+    event_ts,
+    event_id,
+    session_id,
+    user_id,
+    visitor_key,
+    event_type,
+    page_path,
+    tells_source,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    source_click_id,
+    source_host,
+    is_bot,
+    is_conversion,
+    revenue
+  FROM "analytics"."clickstream"."events_enhanced"
+  WHERE
+    event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), ordered AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (PARTITION BY event_date, stream_key ORDER BY event_ts, event_id) AS event_number,
+    LAG(event_ts) OVER (PARTITION BY event_date, stream_key ORDER BY event_ts, event_id) AS previous_ts
+  FROM events
+), numbered AS (
+  SELECT
+    *,
+    SUM(
+      CASE
+        WHEN NOT session_id IS NULL
+        THEN 0
+        WHEN CAST(DATEDIFF(MICROSECOND, previous_ts, event_ts) AS DOUBLE PRECISION) / 1000000 > 1800
+        THEN 1
+        ELSE 0
+      END
+    ) OVER (
+      PARTITION BY event_date, stream_key
+      ORDER BY event_number
+      rows BETWEEN UNBOUNDED preceding AND CURRENT ROW
+    ) AS pauses
+  FROM ordered
+), pieces AS (
+  SELECT
+    event_date,
+    stream_key,
+    pauses,
+    MAX(session_id) AS session_id,
+    MIN(event_ts) AS first_at,
+    MAX(event_ts) AS last_at,
+    COUNT(*) AS events,
+    COUNT(CASE WHEN event_type = 'page_view' THEN 1 END) AS page_views,
+    COUNT(CASE WHEN is_conversion THEN 1 END) AS conversions,
+    CAST(COALESCE(SUM(CASE WHEN is_conversion THEN revenue END), 0) AS DECIMAL(18, 2)) AS revenue,
+    MAX(CASE WHEN is_bot THEN 1 ELSE 0 END) = 1 AS is_bot,
+    MIN(CASE WHEN NOT user_id IS NULL THEN event_ts END) AS login_at,
+    MAX(CASE WHEN NOT user_id IS NULL THEN event_number END) AS user_number,
+    MIN(CASE WHEN NOT visitor_key IS NULL THEN event_number END) AS visitor_number,
+    MIN(CASE WHEN NOT page_path IS NULL THEN event_number END) AS entry_number,
+    MAX(CASE WHEN NOT page_path IS NULL THEN event_number END) AS exit_number,
+    MIN(CASE WHEN tells_source THEN event_number END) AS source_number
+  FROM numbered
+  GROUP BY
+    event_date,
+    stream_key,
+    pauses
+), told AS (
+  SELECT
+    pieces.event_date,
+    pieces.stream_key,
+    pieces.pauses,
+    MAX(CASE WHEN numbered.event_number = pieces.user_number THEN numbered.user_id END) AS user_id,
+    MAX(
+      CASE
+        WHEN numbered.event_number = pieces.visitor_number
+        THEN numbered.visitor_key
+      END
+    ) AS visitor_key,
+    MAX(
+      CASE WHEN numbered.event_number = pieces.entry_number THEN numbered.page_path END
+    ) AS entry_page,
+    MAX(CASE WHEN numbered.event_number = pieces.exit_number THEN numbered.page_path END) AS exit_page,
+    MAX(
+      CASE WHEN numbered.event_number = pieces.source_number THEN numbered.utm_source END
+    ) AS utm_source,
+    MAX(
+      CASE WHEN numbered.event_number = pieces.source_number THEN numbered.utm_medium END
+    ) AS utm_medium,
+    MAX(
+      CASE
+        WHEN numbered.event_number = pieces.source_number
+        THEN numbered.utm_campaign
+      END
+    ) AS utm_campaign,
+    MAX(
+      CASE
+        WHEN numbered.event_number = pieces.source_number
+        THEN numbered.source_click_id
+      END
+    ) AS source_click_id,
+    MAX(
+      CASE
+        WHEN numbered.event_number = pieces.source_number
+        THEN numbered.source_host
+      END
+    ) AS source_host
+  FROM pieces
+  INNER JOIN numbered
+    ON pieces.event_date = numbered.event_date
+    AND pieces.stream_key = numbered.stream_key
+    AND pieces.pauses = numbered.pauses
+  GROUP BY
+    pieces.event_date,
+    pieces.stream_key,
+    pieces.pauses
+)
+SELECT
+  pieces.event_date,
+  pieces.stream_key,
+  CAST(pieces.pauses + 1 AS BIGINT) AS piece_number,
+  pieces.session_id,
+  pieces.first_at,
+  pieces.last_at,
+  pieces.events,
+  pieces.page_views,
+  pieces.conversions,
+  pieces.revenue,
+  pieces.is_bot,
+  told.user_id,
+  pieces.login_at,
+  told.visitor_key,
+  told.entry_page,
+  told.exit_page,
+  NOT pieces.source_number IS NULL AS tells_source,
+  told.utm_source,
+  told.utm_medium,
+  told.utm_campaign,
+  told.source_click_id,
+  told.source_host
+FROM pieces
+INNER JOIN told
+  ON pieces.event_date = told.event_date
+  AND pieces.stream_key = told.stream_key
+  AND pieces.pauses = told.pauses;
 
 -- sessions
 WITH session_parts AS (
@@ -539,6 +2601,48 @@ SELECT
   last_seen_date,
   total_events
 FROM user_totals;
+
+-- visitor_days
+SELECT
+  event_date,
+  visitor_id,
+  COUNT(*) AS events,
+  COUNT(CASE WHEN is_conversion THEN 1 END) AS conversions,
+  CAST(COALESCE(SUM(CASE WHEN is_conversion THEN revenue END), 0) AS DECIMAL(18, 2)) AS revenue
+FROM "analytics"."clickstream"."events_enhanced"
+WHERE
+  event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  AND NOT visitor_id IS NULL
+  AND NOT is_bot
+GROUP BY
+  event_date,
+  visitor_id;
+
+-- visitor_weeks
+WITH visitor_days AS (
+  SELECT
+    event_date - (
+      CAST((
+        CAST(EXTRACT(DOW FROM event_date) AS INTEGER) + 6
+      ) % 7 + 1 AS INTEGER) - 1
+    ) AS week,
+    visitor_id
+  FROM "analytics"."clickstream"."visitor_days"
+  WHERE
+    event_date IN (
+      CAST('2024-02-26' AS DATE),
+      CAST('2024-02-27' AS DATE),
+      CAST('2024-02-28' AS DATE),
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE)
+    )
+)
+SELECT DISTINCT
+  week,
+  visitor_id
+FROM visitor_days;
 
 -- weekday_weekend
 WITH user_days AS (

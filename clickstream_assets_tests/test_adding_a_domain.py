@@ -123,7 +123,7 @@ TOY = Domain(
     feeds=(
         Feed(
             landing="toy/year={day:%Y}/month={day:%m}/day={day:%d}",
-            format=Format("jsonl", (".jsonl", ".jsonl.gz"), f"{__name__}:read"),
+            format=Format("jsonl", (".jsonl", ".jsonl.gz"), f"{__name__}:read", "Keys:"),
             raw=RAW,
             cleaned=CLEANED,
             transform=f"{__name__}:VISITS",

@@ -145,9 +145,11 @@ def test_nothing_imports_dagsters_private_modules() -> None:
     assert found == ["event_log.py"], "a storage of Dagster's has no public base; nothing else builds on its insides"
 
 
-def test_registered_tables_end_with_their_day() -> None:
+def test_registered_tables_have_their_partition_columns_and_the_day_last_of_these() -> None:
     for table in schemas.TABLES:
-        assert table.columns[-1].name == table.day == table.partition[-1]
+        types = {column.name: column.type for column in table.columns}
+        assert types[table.day] == schemas.DATE and table.day == table.partition[-1]
+        assert set(table.partition) <= set(types) and (table.hour is None or types[table.hour] == schemas.INTEGER)
 
 
 LOAD = "from clickstream_assets.definitions import defs; defs().resolve_asset_graph()"

@@ -101,7 +101,7 @@ def exported() -> dict[str, str]:
     found = dict(re.findall(r"^export ((?:CLICKSTREAM|REDSHIFT)_[A-Z_]+)=(.*)$", COMMANDS, re.MULTILINE))
     known = {"account": ACCOUNT, "bucket": BUCKET, "HOME": str(Path.home())}
     return {
-        name: re.sub(r"\$\{?(\w+)\}?", lambda match: known[match[1]], re.sub(r"\$\(.*\)", "filled-in", value))
+        name: re.sub(r"\$\{?(\w+)\}?", lambda match: known[match[1]], re.sub(r"\$\(.*\)", "filled-in" * 4, value))
         for name, value in found.items()
     }
 

@@ -8,6 +8,7 @@ row.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -261,6 +262,7 @@ def shop(s3: S3Server, aws_endpoint: str, twin: Twin, tmp_path_factory: pytest.T
         settings = twin.environment | {
             "REDSHIFT_DATABASE": stack.enter_context(twin.fresh_database()),
             "CLICKSTREAM_ENVIRONMENT": "aws",
+            "CLICKSTREAM_PII_KEY": secrets.token_hex(32),
             "CLICKSTREAM_LANDING_URI": f"{root}/landing",
             "CLICKSTREAM_LAKE_URI": f"{root}/lake",
         }

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from clickstream_assets import dbt
+from clickstream_assets import dbt, schemas
 from clickstream_assets.definitions import defs
+from clickstream_assets.domains import DOMAINS
 from clickstream_assets.run import RunFailed
 from clickstream_assets.settings import Settings
 from clickstream_assets_tests import forked
@@ -31,7 +32,8 @@ def run_dbt(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_unit_tests_give_rows_in_and_rows_out_for_each_answer(home: Home) -> None:
-    home.run("2024-03-01")  # unit tests take column types from the relations
+    for name in DOMAINS:
+        home.run("2024-03-01", domain=name)  # unit tests take column types from the relations
     done = run_dbt(home, "test", "--select", "test_type:unit")
     assert done.returncode == 0, done.stdout
     assert "ERROR=0" in done.stdout
@@ -62,10 +64,10 @@ def test_databases_differ_in_dispatched_macros_only() -> None:
 
 def test_dbt_tests_are_blocking_asset_checks() -> None:
     graph = defs().resolve_asset_graph()
-    others = {("ecommerce_raw", "events_raw"), ("ecommerce", "events_cleaned"), ("ops", "catalog")}
+    others = {tuple(table.key) for table in schemas.TABLES} | {("ops", "catalog")}
     of_dbt = [key for key in graph.asset_check_keys if tuple(key.asset_key.path) not in others]
     assert len(of_dbt) >= 30
-    assert {key.asset_key.path[0] for key in of_dbt} == {"ecommerce"}
+    assert {key.asset_key.path[0] for key in of_dbt} == set(DOMAINS)
 
 
 def test_a_failing_dbt_test_fails_the_run_and_names_itself(home: Home) -> None:

@@ -26,7 +26,8 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
-from clickstream_assets import arrivals, domains, notifications, partitions
+from clickstream_assets import arrivals, domains, notifications
+from clickstream_assets.days import last_day
 from clickstream_assets.definitions import defs
 from clickstream_assets.defs import arrivals as sensors
 from clickstream_assets.errors import ClickstreamError
@@ -301,7 +302,7 @@ def test_one_queue_serves_all_domains(bucket, monkeypatch) -> None:
         ("toys", MONDAY),
     ]
     sensor = sensors._queue_sensor(30)
-    assert [target.job_name for target in sensor.targets] == ["ecommerce", "toys"]
+    assert [target.job_name for target in sensor.targets] == list(domains.DOMAINS)
 
 
 #: keys below the landing prefix that are told of; what each is taken for is what a listing of them says
@@ -358,7 +359,7 @@ def test_what_is_not_loaded_is_taken_and_told_without_its_name(bucket, tick, cap
 
 
 def test_every_day_asked_for_is_a_partition(bucket, tick) -> None:
-    first, last = Settings.from_environment().start_date, partitions.last_day()
+    first, last = Settings.from_environment().start_date, last_day()
     for day in (first - timedelta(days=1), first, last, last + timedelta(days=1)):
         bucket.tell_of(day.isoformat(), "a.csv")
     assert [request.partition_key for request in tick()] == [first.isoformat(), last.isoformat()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import date
 from pathlib import Path
 
@@ -40,16 +41,19 @@ def _fill(home: Home, domain: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_range_equals_the_sum_of_its_days(domain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = use_home(tmp_path / "range", monkeypatch)
+    key = {"CLICKSTREAM_PII_KEY": secrets.token_hex(32)}  # pseudonyms are the same with the same one
+    at_once = use_home(tmp_path / "range", monkeypatch, **key)
     _fill(at_once, domain)
     at_once.run(FIRST.isoformat(), LAST.isoformat(), domain=domain)
-    by_day = use_home(tmp_path / "days", monkeypatch)
+    by_day = use_home(tmp_path / "days", monkeypatch, **key)
     _fill(by_day, domain)
     for day in OUT_OF_ORDER:
         by_day.run(day, domain=domain)
 
-    compared = [relation(key) for key in partitioned_assets()]
+    graph = defs().resolve_asset_graph()
+    compared = [relation(key) for key in partitioned_assets() if graph.get(key).group_name.endswith(f"/{domain}")]
     assert len(compared) >= 3
     for name in (*compared, "ops.row_ledger", "ops.quarantine", "ops.landing_files"):
         assert by_day.table(name) == at_once.table(name), name
-    assert by_day.query("select count(*) from ecommerce.events where user_id = '77'") == [(1,)]
+    if domain == "ecommerce":
+        assert by_day.query("select count(*) from ecommerce.events where user_id = '77'") == [(1,)]

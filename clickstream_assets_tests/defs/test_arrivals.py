@@ -24,6 +24,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
 from clickstream_assets import partitions
+from clickstream_assets.days import last_day
 from clickstream_assets.definitions import defs
 from clickstream_assets.defs import arrivals
 from clickstream_assets.domains import DOMAINS, domain
@@ -147,7 +148,7 @@ def test_a_tick_repeated_with_the_stored_cursor_asks_for_the_same_keys(landing, 
 
 
 def test_every_day_asked_for_is_a_partition(landing, tick) -> None:
-    first, last = Settings.from_environment().start_date, partitions.last_day()
+    first, last = Settings.from_environment().start_date, last_day()
     for day in (first - timedelta(days=1), first, last, last + timedelta(days=1)):
         landing.land(day.isoformat(), "a.csv", RECORD)
     assert _asked(tick()) == [first.isoformat(), last.isoformat()]

@@ -127,6 +127,9 @@ def test_a_day_that_was_made_and_changed_between_two_looks_is_asked_for(home: Ho
         assert sensor.look() == {}
         assert materialize(storage, "2024-03-01", keys=[RAW, *below_raw()])
         assert materialize(storage, "2024-03-01", keys=[RAW])
+        assert sensor.look() == {}, "nothing has changed"
+        home.land("2024-03-01", "b.csv", "2,1,2024-03-01 10:00:00,product_view,p1,,")
+        assert materialize(storage, "2024-03-01", keys=[RAW])
         assert sensor.look() == {"2024-03-01": len(below_raw())}
 
 

@@ -60,7 +60,7 @@ def test_a_view_has_the_registered_columns_and_types_with_rows_and_without(lake,
         show(warehouse, lake, table)
     _, rows = warehouse.query(f"describe {table.warehouse or table.external}")
     names = {"varchar": "VARCHAR", "bigint": "BIGINT", "date": "DATE", "timestamptz": "TIMESTAMP WITH TIME ZONE",
-             "decimal(12,2)": "DECIMAL(12,2)"}  # fmt: skip
+             "decimal(12,2)": "DECIMAL(12,2)", "decimal(18,2)": "DECIMAL(18,2)", "boolean": "BOOLEAN"}  # fmt: skip
     assert [row[:2] for row in rows] == [(column.name, names[column.type]) for column in table.columns]
 
 

@@ -569,7 +569,7 @@ def test_values_are_counted_over_all_files(lake) -> None:
 def test_a_staged_writer_writes_full_row_groups_of_plain_types(lake, monkeypatch) -> None:
     monkeypatch.setattr(lake_module, "ROW_GROUP", 4)
     repeating = TABLE.arrow.set(1, pa.field("user_id", pa.dictionary(pa.int32(), pa.string())))
-    writer = StagedWriter(lake, TABLE, MONDAY, repeating)
+    writer = StagedWriter(lake, TABLE, MONDAY, repeating, row_group=4)
     for users in ("abc", "", "de", "f", "g"):
         writer.append(rows(MONDAY, users))
     (file,) = writer.close()

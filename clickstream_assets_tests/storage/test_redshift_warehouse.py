@@ -250,7 +250,7 @@ def test_tables_are_declared_as_registered(table) -> None:
         column.name: column.kind.sql(dialect="redshift") for column in statement.find_all(sqlglot.exp.ColumnDef)
     }
     types = {"varchar": "VARCHAR(65535)", "bigint": "BIGINT", "date": "DATE", "timestamptz": "TIMESTAMP WITH TIME ZONE",
-             "decimal(12,2)": "DECIMAL(12, 2)"}  # fmt: skip
+             "decimal(12,2)": "DECIMAL(12, 2)", "decimal(18,2)": "DECIMAL(18, 2)", "boolean": "BOOLEAN"}  # fmt: skip
     assert declared == {column.name: types[column.type] for column in table.columns}
     assert table.sort, "each table says by what it is sorted"
 
@@ -268,7 +268,7 @@ def test_statements_that_are_no_queries_are_refused(warehouse, sql) -> None:
         warehouse.query(sql)
     assert "\n" not in str(refused.value)
     assert warehouse.query("select domain from ops.run_window")[1] == [("kept",)]
-    assert warehouse.query("select count(*) from information_schema.tables where table_schema = 'ops'")[1] == [(4,)]
+    assert warehouse.query("select count(*) from information_schema.tables where table_schema = 'ops'")[1] == [(5,)]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

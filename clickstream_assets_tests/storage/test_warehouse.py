@@ -68,7 +68,8 @@ def into_lake(lake: Lake, days: dict[date, Sequence[str]], table: Table = ECOMME
     files = []
     for day, users in days.items():
         rows = [
-            {"user_id": user, "UserID": user, "amount": Decimal("1.50"), "event_timestamp": NOW, "ingestion_date": day}
+            {"user_id": user, "UserID": user, "amount": Decimal("1.50"), "event_timestamp": NOW}
+            | dict.fromkeys(table.partition, day)
             for user in users
         ]
         path = lake.new_path(table, day)
@@ -135,7 +136,7 @@ def test_a_load_looks_at_the_lake_when_no_other_can_come_between(home, lake, war
 
     def follow() -> None:
         snapshot(ECOMMERCE_CLEANED)
-        other.warehouse.source_snapshots("nobody")  # so that it has connected
+        other.warehouse.accounts("nobody")  # so that it has connected
         other.lake.snapshot = look
         ready.set()
         begin.wait(30)
@@ -231,8 +232,10 @@ def test_ledger_rows_are_replaced_per_asset_and_partition(warehouse) -> None:
     assert ledger(warehouse) == [
         ("a.x", MONDAY, "r1", 1, 1), ("a.x", TUESDAY, "r3", 9, 9), ("b.x", MONDAY, "r2", 3, 3)
     ]  # fmt: skip
-    assert warehouse.source_snapshots("a.x") == {MONDAY: 1, TUESDAY: 9}
-    assert warehouse.source_snapshots("nobody") == {}
+    assert warehouse.accounts("a.x") == {
+        MONDAY: Account(MONDAY, 1, 1, source_snapshot=1), TUESDAY: Account(TUESDAY, 9, 9, source_snapshot=9)
+    }  # fmt: skip
+    assert warehouse.accounts("nobody") == {}
 
 
 def test_what_was_recorded_in_a_failed_transaction_is_not_there(warehouse) -> None:
@@ -280,7 +283,7 @@ def test_a_warehouse_goes_on_after_an_error(lake, warehouse) -> None:
     for fail in (lambda t: t.run("select nonsense"), interrupt, load_what_is_not_there):
         with pytest.raises((Exception, KeyboardInterrupt)):
             warehouse.transact("test", partial(record, then=fail), loads=[ECOMMERCE_CLEANED])
-        assert warehouse.source_snapshots("a.x") == {}, "in a transaction, which must not be the one that failed"
+        assert warehouse.accounts("a.x") == {}, "in a transaction, which must not be the one that failed"
         with pytest.raises(QueryRefused):
             warehouse.query("select nonsense")
         publish(lake, warehouse, {MONDAY: "b"})
