@@ -102,7 +102,7 @@ def platforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return fresh
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
 def test_any_order_split_and_repetition_give_the_same_rows(platforms: Any, history: Any) -> None:
     events, groups = history

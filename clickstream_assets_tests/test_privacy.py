@@ -158,7 +158,7 @@ PIECES = st.sampled_from(
 MESSY = st.lists(PIECES, max_size=14).map("".join) | st.text(max_size=30)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(MESSY)
 def test_after_redaction_there_is_nothing_left_and_nothing_more_to_do(text):
     clean = redacted(text)
@@ -167,13 +167,13 @@ def test_after_redaction_there_is_nothing_left_and_nothing_more_to_do(text):
     assert privacy.redact_text(text) == clean
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(MESSY)
 def test_both_engines_find_the_same(text):
     assert bool(privacy._ADDRESS_RE.search(text)) == bool(privacy.leaks(pa.array([text])))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.dictionaries(MESSY, MESSY | st.lists(MESSY, max_size=2) | st.floats(allow_nan=False), max_size=3), st.booleans()
 )
@@ -206,7 +206,7 @@ FORMS = [
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=3, max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     NAMES,
     NAMES,
@@ -219,7 +219,7 @@ def test_a_planted_email_does_not_survive(name, host, top, form, tag):
     assert "[email]" in clean and "zq" not in clean.lower()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.ip_addresses(), st.sampled_from(FORMS), st.booleans())
 @example(ipaddress.ip_address("203.0.0.1"), FORMS[0], False)
 def test_a_planted_ip_address_does_not_survive(address, form, long):

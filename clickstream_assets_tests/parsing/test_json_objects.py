@@ -80,7 +80,7 @@ def _text(value: object) -> str | None:
     return json.dumps(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "A", ""]), TEXTS | st.integers() | st.none()), max_size=5))
 def test_values_are_those_of_the_standard_library(objects):
     read = rows("".join(map(json.dumps, objects)).encode(), "a", "b")

@@ -78,7 +78,7 @@ def written(draw, objects=OBJECTS):
     return json.dumps(value, indent=indent, ensure_ascii=ascii_only, separators=separators)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(written(), max_size=6), st.sampled_from(["", "\n", "\r\n", " ", "\n\n\t"]), st.integers(1, 80))
 def test_what_was_written_is_found(texts, separator, block_bytes):
     content = separator.join(texts)
@@ -186,14 +186,14 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(PIECES, max_size=30), st.integers(1, 12), st.integers(5, 60))
 def test_where_blocks_end_does_not_matter(pieces, block_bytes, cap):
     content, limits = b"".join(pieces), Limits(record_bytes=cap)
     assert found(content, limits, block_bytes) == found(content, limits)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(PIECES, max_size=12))
 def test_the_grammar_of_the_finder_is_that_of_the_parser(pieces):
     """``found`` fails where the one calls a record valid and the other does not; the other way round is seen here."""
@@ -206,7 +206,7 @@ def test_the_grammar_of_the_finder_is_that_of_the_parser(pieces):
         assert [record.rule for record in found(content)] in ([None], ["bad_encoding"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(written(st.fixed_dictionaries({"id": VALUES, "é": VALUES})), min_size=1, max_size=6),
     st.data(),
