@@ -155,6 +155,15 @@ def test_objects_may_follow_each_other_without_anything_between_them(home: Home)
     assert home.query("select rule, source_line from ops.quarantine") == [("bad_json", 8)]
 
 
+def test_a_binary_file_is_rejected_whole_compressed_or_not(home: Home) -> None:
+    land(home, "2026-03-02", "good", event("a", "2026-03-02T10:00:00Z"))
+    for name, content in {"plain": b"PK\x03\x04\n\0\n", "packed": gzip.compress(b"PK\n\0\n")}.items():
+        land(home, "2026-03-02", name).write_bytes(content)
+    load(home.platform, ["2026-03-02"])
+    assert home.query("select rule, count(*) from ops.quarantine group by 1") == [("rejected_file", 2)]
+    assert home.ledger(RAW, "2026-03-02") == (3, 1, 2, 0, 0, 0)
+
+
 # --- an arrival costs the arrival ---
 
 

@@ -118,7 +118,9 @@ class LandingLoader:
         with self._landing.open(info.path) as raw:
             content = Hashed(self.feed.format.text_of(raw, info.path, self._limits))
             try:
-                first = content.read(_READ_BYTES)
+                first = b""
+                while len(first) < _READ_BYTES and (more := content.read(_READ_BYTES - len(first))):
+                    first += more  # a stream may give less than it was asked for
                 if b"\0" in first:
                     raise RejectedFile("it is binary, not text: it has NUL bytes")
                 self._reader(Prefixed(first, content), self.feed.columns, self._limits)
