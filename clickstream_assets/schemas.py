@@ -42,6 +42,8 @@ class Column:
     description: str
     #: whether values come again, so that a dictionary of them is worth its making
     repeats: bool = True
+    #: whether it tells of the loading; two rows that differ in nothing else are the same
+    lineage: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Table:
         """The columns that come from the record itself, as text: of a raw table, all that are not lineage."""
         made_here = {column.name for column in LINEAGE} | set(self.partition)
         return tuple(column.name for column in self.columns if column.name not in made_here)
+
+    @property
+    def payload(self) -> tuple[str, ...]:
+        """The columns that say what a row is, and not when it was loaded."""
+        return tuple(column.name for column in self.columns if not column.lineage)
 
     @property
     def day(self) -> str:
@@ -263,9 +270,6 @@ CLICKSTREAM_RAW = Table(
         *_PSEUDONYMS,
         Column("event_ts", TIMESTAMP, "`timestamp` as a time, UTC; null where it is none.", repeats=False),
         Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23; 0 where the row is filed under its arrival."),
-        Column(
-            "payload_hash", TEXT, "MD5 of what the event says, hex: of an event_id the greatest is kept.", repeats=False
-        ),
         *LINEAGE,
         Column(
             "event_date",
@@ -289,7 +293,7 @@ CLICKSTREAM_CLEANED = Table(
     sort=("event_date", "event_ts"),
     hour="event_hour",
     pseudonymous=True,
-    description="One row per valid event, typed; of those that share an event_id the greatest payload_hash.",
+    description="One row per valid event, typed; of those that share an event_id the one with the greatest hash.",
     columns=(
         Column("event_id", TEXT, "The sender's id of the event; unique within its event_date.", repeats=False),
         Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
@@ -319,8 +323,7 @@ CLICKSTREAM_CLEANED = Table(
         Column("revenue", REVENUE, "price × quantity; null where one of them is."),
         Column("properties", TEXT, "JSON object of what else the sender tells."),
         Column("extra", TEXT, "JSON object of keys that the event should not have; null when there are none."),
-        Column("payload_hash", TEXT, "That of the raw row.", repeats=False),
-        Column("ingested_at", TIMESTAMP, "When the raw row was loaded, UTC."),
+        Column("ingested_at", TIMESTAMP, "When the raw row was loaded, UTC.", lineage=True),
         Column("event_date", DATE, "Partition: UTC date of event_ts."),
     ),
 )

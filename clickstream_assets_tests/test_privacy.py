@@ -420,29 +420,6 @@ def test_an_event_out_of_range_is_filed_under_its_arrival(day, own):
     assert (row["event_date"], row["event_hour"]) == ((day, 23) if own else (ARRIVAL, 0))
 
 
-def test_the_hash_tells_events_apart_and_not_their_arrival():
-    events = [
-        {},
-        {"event_id": ""},
-        {"event_id": "a", "event_type": "b"},
-        {"event_id": "ab"},
-        {"event_type": "ab"},
-        {"event_id": "a", "user_id": "b"},
-        {"ip": "1.2.3.4"},
-        {"ip": "1.2.3.5"},
-        {"email": "a@b.co"},
-        {"event_id": "1:a", "event_type": "b"},
-        {"event_id": "1:a1:b"},
-        {"timestamp": "1"},
-        {"properties": "{}"},
-    ]
-    hashes = [row["payload_hash"] for row in shaped(*events)]
-    assert len(set(hashes)) == len(events) and all(len(text) == 32 for text in hashes)
-    assert hashes == [row["payload_hash"] for row in shaped(*events, arrival=ARRIVAL + timedelta(9))]
-    assert hashes[6] != shaped(events[6], key=secrets.token_bytes(32))[0]["payload_hash"]
-    assert shaped({"extra": "{}"})[0]["payload_hash"] == hashes[0]
-
-
 def test_no_events_at_all():
     assert shaped() == []
 

@@ -206,7 +206,7 @@ def _without_copies(
     partial: Mapping[date, _Partial],
     counts: _Counts,
 ) -> list[DataFrame]:
-    """The accepted rows of the parts, one per event and day: of copies the one with the greatest hash of its payload.
+    """The accepted rows of the parts, one per event and day: of copies the one whose payload has the greatest SHA-256.
 
     Events that have one row, nearly all, go through without being compared; the others are told apart first, by their
     ids alone: to sort 1,000,000 rows with all their columns would take longer than to clean them.
@@ -226,9 +226,8 @@ def _without_copies(
     if ids.num_rows <= _FETCHED:  # so that all rows are looked through once, and not for each count
         copied = session.createDataFrame(copied.toArrow())
     copies = transform.apply(copied).accepted
-    # Rows with equal payloads are equal but for when they were loaded.
-    order = [F.col(str(transform.greatest)).desc(), F.col("extra").desc_nulls_last()]
-    best = copies.withColumn("_place", F.row_number().over(Window.partitionBy(*key).orderBy(*order)))
+    greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
+    best = copies.withColumn("_place", F.row_number().over(Window.partitionBy(*key).orderBy(greatest)))
     best = best.where("_place = 1").drop("_place")
     if elsewhere.num_rows:
         best = best.join(session.createDataFrame(elsewhere), key, "left_anti")

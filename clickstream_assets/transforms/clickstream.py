@@ -113,7 +113,6 @@ def clean(raw: DataFrame) -> Split:
         (F.col("_price") * _quantity().cast("decimal(10,0)")).cast("decimal(18,2)").alias("revenue"),
         text("properties").alias("properties"),
         "extra",
-        "payload_hash",
         F.col("ingestion_timestamp").alias("ingested_at"),
         "event_date",
     )
@@ -185,4 +184,4 @@ def _identity() -> str:
     return hashlib.sha256(b"\0".join([*(path.read_bytes() for path in sources), robots.encode()])).hexdigest()[:16]
 
 
-EVENTS = Transform(RULES, clean, unique="event_id", greatest="payload_hash", identity=_identity())
+EVENTS = Transform(RULES, clean, unique="event_id", identity=_identity())

@@ -41,9 +41,8 @@ class Transform:
 
     rules: Sequence[Rule]
     apply: Callable[[DataFrame], Split]
-    #: of the accepted rows of a day that are equal in ``unique``, the one with the greatest ``greatest`` is kept
+    #: of the accepted rows of a day that are equal in ``unique``, the one with the greatest hash is kept
     unique: str | None = None
-    greatest: str | None = None
     #: another one when the rules or what is computed changes: rows of two of them are not put side by side in a day
     identity: str = ""
 
