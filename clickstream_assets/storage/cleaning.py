@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,6 +30,7 @@ from clickstream_assets.storage.staged import Account, Staged, StagedFile, count
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    from clickstream_assets.storage.spark import Split
     from clickstream_assets.transforms.rules import Transform
 
 
@@ -111,10 +112,11 @@ def stage(
     parts = [_rows(session, source, target, partial, part) for part in _halves(wanted)]
     by_hour = [day for day in days if target.hour and (day in partial or source.rows(day) >= BY_HOUR)]
     counts = _Counts()
+    clean = transform.over(rows)
     if transform.unique is None:
-        accepted = [transform.apply(part).accepted for part in parts]
+        accepted = [clean(part).accepted for part in parts]
     else:
-        accepted = _without_copies(session, rows, parts, target, transform, partial, counts)
+        accepted = _without_copies(rows, parts, target, str(transform.unique), clean, partial, counts)
     with ThreadPoolExecutor(len(accepted), thread_name_prefix="clean") as threads:
         write = functools.partial(spark.write, lake, target, days, by_hour=by_hour)
         written = threads.map(write, [part.select(*target.arrow.names) for part in accepted])
@@ -124,7 +126,7 @@ def stage(
     quarantine: list[StagedFile] = []
     if counts.out.total() + counts.duplicate.total() != rows_in:
         payload = F.when(F.octet_length("payload") > TEXT_BYTES, F.substring("payload", 1, TEXT_BYTES // 4))
-        rejected = transform.apply(rows).rejected.withColumns(
+        rejected = clean(rows).rejected.withColumns(
             {
                 "asset": F.lit(target.name),
                 "run_id": F.lit(run_id),
@@ -198,11 +200,11 @@ def _rows(
 
 
 def _without_copies(
-    session: SparkSession,
     rows: DataFrame,
     parts: Sequence[DataFrame],
     target: Table,
-    transform: Transform,
+    unique: str,
+    clean: Callable[[DataFrame], Split],
     partial: Mapping[date, _Partial],
     counts: _Counts,
 ) -> list[DataFrame]:
@@ -214,18 +216,18 @@ def _without_copies(
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    key = [target.day, str(transform.unique)]
+    session = rows.sparkSession
+    key = [target.day, unique]
     several = rows.groupBy(*key).count().where("count > 1").select(*key).toArrow()
     elsewhere = _of_days(key, [(part.day, part.elsewhere) for part in partial.values()])
     ids = pa.concat_tables([several.cast(elsewhere.schema), elsewhere]).group_by(key).aggregate([])
     if not ids.num_rows:
-        return [transform.apply(part).accepted for part in parts]
+        return [clean(part).accepted for part in parts]
     compared = F.broadcast(session.createDataFrame(ids))
-    single = [transform.apply(part.join(compared, key, "left_anti")).accepted for part in parts]
-    copied = rows.join(compared, key, "left_semi")
+    single = [clean(part.join(compared, key, "left_anti")).accepted for part in parts]
+    copies = clean(rows.join(compared, key, "left_semi")).accepted
     if ids.num_rows <= _FETCHED:  # so that all rows are looked through once, and not for each count
-        copied = session.createDataFrame(copied.toArrow())
-    copies = transform.apply(copied).accepted
+        copies = session.createDataFrame(copies.toArrow(), target.spark)
     greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
     best = copies.withColumn("_place", F.row_number().over(Window.partitionBy(*key).orderBy(greatest)))
     best = best.where("_place = 1").drop("_place")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from clickstream_assets.schemas import CLICKSTREAM_EVENT, TEXT_BYTES
@@ -75,12 +77,11 @@ RULES = (
 )
 
 
-def clean(raw: DataFrame) -> Split:
-    """Type the rows of ``clickstream_raw.events_raw`` and split off those that break a rule.
+def clean(robots: DataFrame, raw: DataFrame) -> Split:
+    """Type the rows of ``clickstream_raw.events_raw`` and split off those that break a rule; see ``robots``.
 
     Grain: one row in, one row in either output; copies of an event are still there. Time stamps are UTC.
     """
-    robots = raw.select("user_agent").distinct().where(_is_bot()).select(F.col("user_agent").alias("_robot"))
     known = raw.join(F.broadcast(robots), raw.user_agent == robots._robot, "left")
     kept = accepted(
         known.withColumn("_price", F.when(~missing("price"), money("price"))),
@@ -135,19 +136,19 @@ def _quantity() -> Column:
 
 
 #: scheme, user, host and port of an address
-_AUTHORITY = r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*"
+_AUTHORITY = r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*"
 
 
 def _path() -> Column:
     """``/p/1`` of ``https://shop.example/p/1?a=b#c``; ``/`` where there is none."""
-    path = F.regexp_replace(F.regexp_replace(text("page_url"), "[?#].*$", ""), _AUTHORITY, "")
+    path = F.regexp_extract(text("page_url"), f"^(?:{_AUTHORITY})?([^?#]*)", 1)
     return F.when(path == "", F.lit("/")).otherwise(path)
 
 
 def _host(column: str) -> Column:
     """Lower case, without ``www.``, user and port; null where the address names none."""
-    host = F.regexp_extract(text(column), "^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//(?:[^/?#@]*@)?([^/?#:]+)", 1)
-    bare = F.regexp_replace(F.lower(host), r"^www\.", "")
+    host = F.lower(F.regexp_extract(text(column), "^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//(?:[^/?#@]*@)?([^/?#:]+)", 1))
+    bare = F.when(host.startswith("www."), F.substring(host, 5, TEXT_BYTES)).otherwise(host)
     return F.when(bare != "", bare)
 
 
@@ -165,16 +166,20 @@ def _click_id() -> Column:
     return F.when(names != "", names)
 
 
-def _is_bot() -> Column:
-    """Whether one of the list's 1,500 patterns finds something in user_agent: 3 s for 1,000,000 of them."""
-    return F.col("user_agent").rlike(_bots())
+def robots(raw: DataFrame) -> DataFrame:
+    """Those user agents of the rows in which a pattern of the list finds something, as ``_robot``."""
+    agents = raw.select("user_agent").distinct().where("user_agent is not null").toArrow()["user_agent"]
+    found = agents.filter(reduce(pc.or_, (pc.match_substring_regex(agents, some) for some in _patterns())))
+    return raw.sparkSession.createDataFrame(pa.table({"_robot": found.cast(pa.string())}), "_robot string")
 
 
 @cache
-def _bots() -> str:
+def _patterns() -> list[str]:
+    """The 1,500 patterns of the list, a hundred at a time: with all in one, RE2 takes 310 µs for a text, and not 5."""
     from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-    return "|".join(f"(?:{entry['pattern']})" for entry in CRAWLER_USER_AGENTS_DATA)
+    patterns = [f"(?:{entry['pattern']})" for entry in CRAWLER_USER_AGENTS_DATA]
+    return ["|".join(patterns[first : first + 100]) for first in range(0, len(patterns), 100)]
 
 
 def _identity() -> str:
@@ -184,4 +189,4 @@ def _identity() -> str:
     return hashlib.sha256(b"\0".join([*(path.read_bytes() for path in sources), robots.encode()])).hexdigest()[:16]
 
 
-EVENTS = Transform(RULES, clean, unique="event_id", identity=_identity())
+EVENTS = Transform(RULES, clean, robots, unique="event_id", identity=_identity())

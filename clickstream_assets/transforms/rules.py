@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
@@ -40,11 +40,17 @@ class Transform:
     """From a raw table to a cleaned one: the rules, in the order in which they are tried, and what applies them."""
 
     rules: Sequence[Rule]
-    apply: Callable[[DataFrame], Split]
+    apply: Callable[..., Split]
+    #: what ``apply`` is given besides the rows: found out once for all of them, however many parts they are cleaned in
+    lookup: Callable[[DataFrame], DataFrame] | None = None
     #: of the accepted rows of a day that are equal in ``unique``, the one with the greatest hash is kept
     unique: str | None = None
     #: another one when the rules or what is computed changes: rows of two of them are not put side by side in a day
     identity: str = ""
+
+    def over(self, rows: DataFrame) -> Callable[[DataFrame], Split]:
+        """What cleans these rows, or some of them."""
+        return self.apply if self.lookup is None else partial(self.apply, self.lookup(rows))
 
 
 def keeps(rules: Sequence[Rule]) -> Column:
