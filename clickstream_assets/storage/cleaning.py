@@ -7,14 +7,12 @@ untouched hours stay as they are: an arrival costs the hours that it touches. ``
 from __future__ import annotations
 
 import functools
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
 _TYPES = {field.name: field.type for table in (QUARANTINE, CLICKSTREAM_CLEANED) for field in table.arrow}
 
 
-#: rows from which on two parts are cleaned at the same time
-_FOR_TWO = 200_000
+#: rows from which on two parts are cleaned at the same time, and rows of a part of a large day
+_FOR_TWO, _OF_A_PART = 200_000, 500_000
 
 #: events with copies whose rows are fetched; of more the engine keeps them
 _FETCHED = 100_000
@@ -109,7 +107,7 @@ def stage(
     partial = _partial_days(lake, source, target, transform, days, made)
     wanted = _wanted(source, partial)
     rows = _rows(session, source, target, partial, wanted)
-    parts = [_rows(session, source, target, partial, part) for part in _halves(wanted)]
+    parts = [_rows(session, source, target, partial, part) for part in _parts(wanted)]
     by_hour = [day for day in days if target.hour and (day in partial or source.rows(day) >= BY_HOUR)]
     counts = _Counts()
     clean = transform.over(rows)
@@ -117,7 +115,7 @@ def stage(
         accepted = [clean(part).accepted for part in parts]
     else:
         accepted = _without_copies(rows, parts, target, str(transform.unique), clean, partial, counts)
-    with ThreadPoolExecutor(len(accepted), thread_name_prefix="clean") as threads:
+    with ThreadPoolExecutor(2, thread_name_prefix="clean") as threads:
         write = functools.partial(spark.write, lake, target, days, by_hour=by_hour)
         written = threads.map(write, [part.select(*target.arrow.names) for part in accepted])
         files = [file for of_part in written for file in of_part]
@@ -169,16 +167,21 @@ def _wanted(source: Snapshot, partial: Mapping[date, _Partial]) -> list[Snapshot
     return [file for file in source.files if wanted(file)]
 
 
-def _halves(files: Sequence[SnapshotFile]) -> list[Sequence[SnapshotFile]]:
-    """The files in two parts that are cleaned at the same time, where there is work for two.
+def _parts(files: Sequence[SnapshotFile]) -> list[list[SnapshotFile]]:
+    """The files in parts with about as many rows each, of which two are cleaned at a time.
 
     Sail computes with all cores and writes with one, which then waits for itself: 1,000,000 events took one core 10 s.
+    More than two of a large day, since what is being written is held in memory.
     """
-    total = sum(file.rows for file in files)
     ordered = sorted(files, key=lambda file: (file.day, file.hours or (0, 0)))
-    before = list(accumulate((file.rows for file in ordered), initial=0))
-    middle = bisect_left(before, total / 2)
-    return [ordered[:middle], ordered[middle:]] if total >= _FOR_TWO and 0 < middle < len(ordered) else [files]
+    total = sum(file.rows for file in files)
+    count = max(1 if total < _FOR_TWO else 2, round(total / _OF_A_PART))
+    parts: list[list[SnapshotFile]] = [[] for _ in range(count)]
+    before = 0
+    for file in ordered:
+        parts[min(before * count // max(total, 1), count - 1)].append(file)
+        before += file.rows
+    return [part for part in parts if part]
 
 
 def _rows(
@@ -229,13 +232,13 @@ def _without_copies(
     if ids.num_rows <= _FETCHED:  # so that all rows are looked through once, and not for each count
         copies = session.createDataFrame(copies.toArrow(), target.spark)
     greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
-    best = copies.withColumn("_place", F.row_number().over(Window.partitionBy(*key).orderBy(greatest)))
-    best = best.where("_place = 1").drop("_place")
+    ranked = copies.withColumn("_kept", F.row_number().over(Window.partitionBy(*key).orderBy(greatest)) == 1)
     if elsewhere.num_rows:
-        best = best.join(session.createDataFrame(elsewhere), key, "left_anti")
-    for found, sign in ((copies, 1), (best, -1)):
-        for day, count in found.groupBy(target.day).count().collect():
-            counts.duplicate[day] += sign * count
+        there = session.createDataFrame(elsewhere.append_column("_there", pa.repeat(True, elsewhere.num_rows)))
+        ranked = ranked.join(there, key, "left").withColumn("_kept", F.col("_kept") & F.col("_there").isNull())
+    for day, count in ranked.where("not _kept").groupBy(target.day).count().collect():
+        counts.duplicate[day] += count
+    best = ranked.where("_kept").select(*target.arrow.names)
     return [single[0].unionByName(best), *single[1:]]
 
 
@@ -317,13 +320,15 @@ def _partial(made: _Made, source: Snapshot, unique: str, day: date, added: Seque
 
 def _read(lake: Lake, files: Sequence[SnapshotFile], columns: Sequence[str]) -> pa.Table:
     """Some columns of published files, which may be none."""
-    tables = []
-    for file in files:
+
+    def read(file: SnapshotFile) -> pa.Table:
         with lake.files.open_random(lake.files.relative(file.uri)) as opened:
-            tables.append(pq.read_table(opened, columns=list(columns), partitioning=None))
-    if tables:
-        return pa.concat_tables(tables, promote_options="default").select(list(columns))
-    return pa.schema([(name, _TYPES[name]) for name in columns]).empty_table()
+            return pq.read_table(opened, columns=list(columns), partitioning=None)
+
+    if not files:
+        return pa.schema([(name, _TYPES[name]) for name in columns]).empty_table()
+    with ThreadPoolExecutor(2, thread_name_prefix="read") as threads:
+        return pa.concat_tables(threads.map(read, files), promote_options="default").select(list(columns))
 
 
 def _flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:

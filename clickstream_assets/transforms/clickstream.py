@@ -141,7 +141,7 @@ _AUTHORITY = r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*"
 
 def _path() -> Column:
     """``/p/1`` of ``https://shop.example/p/1?a=b#c``; ``/`` where there is none."""
-    path = F.regexp_extract(text("page_url"), f"^(?:{_AUTHORITY})?([^?#]*)", 1)
+    path = F.regexp_replace(F.regexp_replace(text("page_url"), "[?#].*$", ""), f"^{_AUTHORITY}", "")
     return F.when(path == "", F.lit("/")).otherwise(path)
 
 
