@@ -8,47 +8,59 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from functools import partial
 from pathlib import Path
 
 import pytest
+from dbt.cli.main import dbtRunnerResult
 
 from clickstream_assets import dbt, schemas
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.run import RunFailed
-from clickstream_assets.settings import Settings
+from clickstream_assets.settings import Settings, exported
 from clickstream_assets_tests import forked
-from clickstream_assets_tests.conftest import Home
+from clickstream_assets_tests.conftest import Home, use_home
 
 
-def run_dbt(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
-    flags = ["--project-dir", str(dbt.PROJECT), "--profiles-dir", str(dbt.PROJECT), "--no-use-colors"]
-    flags += ["--target-path", str(home.path / "target"), "--log-path", str(home.path / "logs")]
-    environment = {**os.environ, **home.settings.dbt_environment()}
-    command = [Path(sys.executable).with_name("dbt"), *arguments, *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def run_dbt(home: Home, *arguments: str) -> dbtRunnerResult:
+    """dbt in this process, with the parse of the project that the runs use."""
+    with exported(home.settings.dbt_environment()):
+        parsed = dbt._parsed(dbt.manifest(home.settings))
+        return dbt._invoke([*arguments, "--no-write-json"], target=home.path / "target", manifest=parsed)
 
 
-def test_unit_tests_give_rows_in_and_rows_out_for_each_answer(home: Home) -> None:
-    for name in DOMAINS:
-        home.run("2024-03-01", domain=name)  # unit tests take column types from the relations
-    done = run_dbt(home, "test", "--select", "test_type:unit")
-    assert done.returncode == 0, done.stdout
-    assert "ERROR=0" in done.stdout
-    manifest = json.loads((home.path / "target" / "manifest.json").read_text())
-    tested = {node["model"] for node in manifest["unit_tests"].values()}
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home after the run of an empty day, to look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = use_home(tmp_path_factory.mktemp("dbt") / "home", patch)
+        parsed = dbt.manifest(home.settings).stat().st_mtime_ns
+        home.run("2024-03-01")
+        assert dbt.manifest(home.settings).stat().st_mtime_ns == parsed, "a new home uses the parse of the project"
+        yield home
+
+
+def test_unit_tests_give_rows_in_and_rows_out_for_each_answer(ran: Home) -> None:
+    """Those of the other domain run in ``test_clickstream_models``. They take column types from the relations."""
+    done = run_dbt(ran, "test", "--select", "test_type:unit,tag:ecommerce")
+    assert done.success, (done.exception, done.result)
+    units = dbt._parsed(dbt.manifest(ran.settings)).unit_tests
+    tested = {units[result.node.unique_id].model for result in done.result}
     answers = {
         "top_products", "conversion_funnel", "daily_active_users", "user_segments", "revenue_metrics",
         "user_journeys", "weekday_weekend", "users", "sessions", "products", "event_types", "time",
     }  # fmt: skip
     assert answers <= tested
+    others = {one.fqn[1] for name, one in units.items() if name not in {found.node.unique_id for found in done.result}}
+    assert others == {"clickstream"}
 
 
 def test_the_models_parse_for_redshift(home: Home) -> None:
-    done = run_dbt(home, "parse", "--target", "redshift", "--warn-error")
-    assert done.returncode == 0, done.stdout
+    done = dbt._invoke(["parse", "--target", "redshift", "--warn-error"], target=home.path / "target")
+    assert done.success, done.exception
 
 
 def test_databases_differ_in_dispatched_macros_only() -> None:
@@ -80,26 +92,19 @@ def test_a_failing_dbt_test_fails_the_run_and_names_itself(home: Home) -> None:
         home.run("2024-03-02")
 
 
-def test_a_run_recomputes_only_the_dates_that_its_rows_touch(home: Home) -> None:
-    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
-    home.land("2024-03-02", "a.csv", "1,2,2024-03-02 10:00:00,product_view,p1,,")
-    home.run("2024-03-01", "2024-03-02")
-    with home.platform.warehouse.connect("mark both dates") as connection:
-        connection.execute("update ecommerce.user_days set first_view_at = timestamptz '2020-01-01 00:00:00+00'")
-    home.run("2024-03-02")
-    assert home.query("select event_date, year(first_view_at) from ecommerce.user_days order by 1") == [
-        (date(2024, 3, 1), 2020),
-        (date(2024, 3, 2), 2024),
-    ]
-    assert home.query("select * from ecommerce.stale_event_dates") == []
-
-
-def test_a_run_reads_the_files_of_its_own_days_only(home: Home) -> None:
+def test_a_run_recomputes_only_the_dates_that_its_rows_touch_and_reads_the_files_of_its_own_days(home: Home) -> None:
     """What dbt sent for the aggregates of one day opens one file of six."""
     for day in range(1, 7):
-        home.land(f"2024-03-0{day}", "a.csv", f"{day},1,2024-03-0{day} 10:00:00,purchase,p{day},5.00,")
+        bought, viewed = (f"{day},1,2024-03-0{day} 10:00:00,{kind},p{day}" for kind in ("purchase", "product_view"))
+        home.land(f"2024-03-0{day}", "a.csv", f"{bought},5.00,", f"{viewed},,")
     home.run("2024-03-01", "2024-03-06")
+    with home.platform.warehouse.connect("mark all dates") as connection:
+        connection.execute("update ecommerce.user_days set first_view_at = timestamptz '2020-01-01 00:00:00+00'")
     home.run("2024-03-03")
+    assert home.query("select event_date, year(first_view_at) from ecommerce.user_days order by 1") == [
+        (date(2024, 3, day), 2024 if day == 3 else 2020) for day in range(1, 7)
+    ]
+    assert home.query("select * from ecommerce.stale_event_dates") == []
     for model in ("user_days", "product_days", "event_type_days", "ingested_days", "session_parts"):
         (compiled,) = (home.path / "dbt" / "compiled").rglob(f"{model}.sql")
         assert "and ingestion_date in (cast('2024-03-03' as date))" in " ".join(compiled.read_text().split())
@@ -109,18 +114,14 @@ def test_a_run_reads_the_files_of_its_own_days_only(home: Home) -> None:
     assert "Total Files Read: 1" in plan
 
 
-def test_the_warehouse_is_free_when_dbt_has_ended(home: Home) -> None:
-    home.run("2024-03-01")
-    program = f"import duckdb; duckdb.connect({str(home.settings.warehouse_path)!r}).execute('select 1')"
+def test_the_warehouse_is_free_when_dbt_has_ended(ran: Home) -> None:
+    program = f"import duckdb; duckdb.connect({str(ran.settings.warehouse_path)!r}).execute('select 1')"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_run(home: Home) -> None:
-    parsed = dbt.manifest(home.settings).stat().st_mtime_ns
-    home.run("2024-03-01")
-    assert dbt.manifest(home.settings).stat().st_mtime_ns == parsed
-    assert not list(home.path.rglob("partial_parse.msgpack"))
-    results = json.loads((home.settings.dbt_state / "run_results.json").read_text())["results"]
+def test_a_new_home_uses_the_parse_of_the_project_and_keeps_dbts_account_of_the_run(ran: Home) -> None:
+    assert not list(ran.settings.dbt_state.rglob("partial_parse.msgpack"))
+    results = json.loads((ran.settings.dbt_state / "run_results.json").read_text())["results"]
     assert {result["status"] for result in results} == {"success", "pass"}
 
 
