@@ -15,8 +15,8 @@ from clickstream_assets.domains import DOMAINS
 from clickstream_assets.generate import generator
 from clickstream_assets_tests.conftest import Home, use_home
 
-FIRST, LAST = date(2024, 3, 1), date(2024, 3, 4)
-OUT_OF_ORDER = ("2024-03-03", "2024-03-01", "2024-03-04", "2024-03-02")
+FIRST, LAST = date(2024, 3, 1), date(2024, 3, 3)
+OUT_OF_ORDER = ("2024-03-03", "2024-03-01", "2024-03-02")
 
 
 def relation(key: dg.AssetKey) -> str:
@@ -36,7 +36,7 @@ def _fill(home: Home, domain: str) -> None:
     # The same content on two days, and a day whose events belong to another date.
     record = "77,1,2024-03-02 23:59:59.999999,purchase,prod_1,3.335,"
     home.land("2024-03-02", "again.csv", record)
-    home.land("2024-03-04", "again.csv", record)
+    home.land("2024-03-03", "again.csv", record)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
