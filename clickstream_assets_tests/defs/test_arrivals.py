@@ -187,7 +187,7 @@ def test_a_file_that_has_vanished_asks_for_nothing(landing, tick) -> None:
     assert _asked(tick(cursor)) == []
 
 
-def test_2500_files_are_asked_for_in_five_ticks_each_file_once(landing, tick, monkeypatch) -> None:
+def test_many_files_are_asked_for_500_in_a_tick_each_file_once(landing, tick, monkeypatch) -> None:
     reasons: Counter[str] = Counter()
     key = arrivals._run_key
 
@@ -197,18 +197,19 @@ def test_2500_files_are_asked_for_in_five_ticks_each_file_once(landing, tick, mo
 
     monkeypatch.setattr(arrivals, "_run_key", counted)
     days = [f"2024-03-{day:02}" for day in range(1, 11)]
+    count = 1250 if landing.files.root.startswith("s3://") else 2500  # S3 lists 1000 at a time
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: landing.land(days[n % 10], f"{n:04}.csv"), range(2500)))
+        list(pool.map(lambda n: landing.land(days[n % 10], f"{n:04}.csv"), range(count)))
     # Each tick takes the oldest: that is no day's files alone, so days are asked for again, under other keys.
     keys: list[str | None] = []
     cursor = None
-    for _ in range(5):
+    for _ in range(-(-count // 500)):
         result = tick(cursor)
         assert _asked(result) != []
         keys += _keys(result)
         cursor = result.cursor
     assert _asked(tick(cursor)) == []
-    assert reasons == {f"ecommerce/ingestion_date={days[n % 10]}/{n:04}.csv": 1 for n in range(2500)}
+    assert reasons == {f"ecommerce/ingestion_date={days[n % 10]}/{n:04}.csv": 1 for n in range(count)}
     assert len(keys) == len(set(keys))
     assert {key.partition(":")[0] for key in keys if key} == set(days)
 
