@@ -217,7 +217,9 @@ def kills(request: pytest.FixtureRequest) -> int:
 
 #: modules that take longest, or mostly wait, first: what is left at the end should be short
 _LONG = (
-    "daemon", "kills", "repair", "end_to_end", "disk", "guards", "orphans", "repairs", "dbt", "bad_input", "benchmarks",
+    "kills", "daemon", "aws", "aws_faults", "lake", "end_to_end", "repair", "clickstream", "clickstream_models", "disk",
+    "range_equals_days", "convergence", "dbt", "arrivals", "bad_input", "benchmarks", "installed", "replay", "repairs",
+    "notifications", "guards", "orphans", "warehouse", "cli",
 )  # fmt: skip
 
 
