@@ -16,6 +16,7 @@ import pytest
 from clickstream_assets import domains
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
+from clickstream_assets.storage.duckdb_warehouse import DuckDBWarehouse
 from clickstream_assets_tests import redshift, servers
 from clickstream_assets_tests.redshift import Twin
 from clickstream_assets_tests.servers import S3Server
@@ -85,9 +86,15 @@ class Home:
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every table and view, as ``table`` gives it."""
-        warehouse = self.platform.warehouse
-        with warehouse.locked("a test"):  # seen at one moment, on DuckDB
-            return {name: _plain(*warehouse.query(f"select * from {name}")) for name in self.relations()}
+        warehouse, names = self.platform.warehouse, self.relations()
+        if not isinstance(warehouse, DuckDBWarehouse):
+            return {name: _plain(*warehouse.query(f"select * from {name}")) for name in names}
+        with warehouse.reader("a test") as connection:  # seen at one moment, and opened once
+            found = {}
+            for name in names:
+                result = connection.execute(f"select * from {name}")
+                found[name] = _plain([column[0] for column in result.description], result.fetchall())
+            return found
 
     def ledger(self, asset: str, day: str) -> tuple[int, ...]:
         """rows_in, rows_out, rejected, duplicate, late, filtered of a partition."""
