@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
+import shutil
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,114 +89,136 @@ def test_every_answer_equals_plain_python_over_the_landing_files(home: Home) -> 
     assert [row[:3] for row in home.query(f"{journeys} order by user_id, step")] == want["user_journeys"]
 
 
-def test_identical_rows_are_distinct_events_and_running_their_day_again_changes_nothing(home: Home) -> None:
-    view, rejected = "1,1,2024-03-01 10:00:00,product_view,p1,,", ",1,2024-03-01 10:00:00,page_view,,,"
-    home.land("2024-03-01", "a.csv", view, view, rejected, view)
-    home.run("2024-03-01")
-    assert home.one("select count(distinct event_id) from ecommerce.events") == (3,)
-    before = home.tables()
-    home.run("2024-03-01")
-    assert home.tables() == before
+@dataclass(frozen=True)
+class Story:
+    """A home after its first run, and after the last of those that followed when landing had changed.
+
+    ``empty``: what the view of the lake had on the day without files. ``again``: the tables after the first day was run
+    once more. ``refused``, ``kept``: why a run failed, and the tables after it. ``repaired``: days that the last made.
+    """
+
+    first: dict[str, list[tuple[Any, ...]]]
+    before: Home
+    again: dict[str, list[tuple[Any, ...]]]
+    refused: str
+    kept: dict[str, list[tuple[Any, ...]]]
+    after: Home
+    repaired: Sequence[date]
 
 
-def test_a_replaced_file_also_clears_the_dates_that_it_no_longer_has(home: Home) -> None:
-    home.land("2024-03-02", "a.csv", "1,1,2024-03-01 23:00:00,purchase,p1,5,", "2,1,2024-03-02 10:00:00,page_view,,,")
-    home.run("2024-03-02")
-    assert home.query("select event_date, users from ecommerce.daily_active_users order by 1") == [
-        (date(2024, 3, 1), 1),
-        (date(2024, 3, 2), 1),
-    ]
-    home.land("2024-03-02", "a.csv", "2,1,2024-03-02 10:00:00,page_view,,,")
-    home.run("2024-03-02")
-    assert home.query("select event_date, users from ecommerce.daily_active_users") == [(date(2024, 3, 2), 1)]
-    assert home.query("select product_id from ecommerce.products") == []
-    assert home.one("select total_revenue from ecommerce.revenue_metrics")[0] in (None, 0)
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """Days that have nothing to do with each other, in the same runs: each test looks at its own."""
+    bought, viewed, seen = (f"2024-03-01 10:00:00,{kind}" for kind in ("purchase", "product_view", "page_view"))
+    with pytest.MonkeyPatch.context() as patch:
+        home = use_home(tmp_path_factory.mktemp("story") / "home", patch)
+        rejected = f",1,{seen},,,"
+        home.land("2024-03-01", "a.csv", *[f"twin,1,{viewed},p1,,"] * 2, rejected, f"twin,1,{viewed},p1,,")
+        home.land("2024-03-04", "replaced.csv", "moved,1,2024-02-03 23:00:00,purchase,p4,5,", f"stays,1,{seen},,,")
+        expires = home.land("2024-03-05", "a.csv", f"expired,1,{seen},,,", "1,1,broken")
+        home.land("2024-03-06", "plain.csv", f"zipped,1,{bought},p6,5.00,")
+        home.land("2024-03-07", "plain.csv.gz", f"zipped,1,{bought},p6,5.00,")
+        # Each optional column empty, words and dates nobody expects, and amounts where none belongs.
+        home.land(
+            "2024-03-08",
+            "a.csv",
+            "odd1,,2024-03-01 10:00:00,page_view,,,",
+            "odd1,,2024-03-01 10:00:00,purchase,p1,0,",
+            "odd2,1,0001-01-01 00:00:00,Ünknown,,7.777,x",
+            "odd3,1,9999-12-31 23:59:59.999999,add_to_cart,p2,,",
+            '"odd\'""4""",1,2024-03-01T10:00:00Z,purchase,p\'1,9999999999.99,',
+            "odd5,1,2024-03-01 10:00:00,product_view,p3,12.00,",
+        )
+        home.land("2024-03-09", "copy.csv", f"copied,1,{bought},p9,5.00,")
+        home.run("2024-03-01", "2024-03-09")
+        first = home.tables()
+        before = Home(home.path.with_name("before"))
+        shutil.copytree(home.path, before.path)
 
-
-def test_a_day_with_nothing_landed_is_an_empty_partition(home: Home) -> None:
-    home.run("2024-03-01", "2024-03-02")
-    for asset in (RAW, CLEANED, EVENTS):
-        assert home.ledger(asset, "2024-03-01") == (0, 0, 0, 0, 0, 0)
-    assert home.query("select * from ecommerce.events") == []
-    assert home.query("select * from spectrum_ecommerce.events_raw where ingestion_date >= '2024-01-01'") == []
-
-
-def test_a_file_that_landing_no_longer_has_keeps_its_rows(home: Home) -> None:
-    kept = home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,page_view,,,", "1,1,broken")
-    home.run("2024-03-01")
-    kept.unlink()
-    home.land("2024-03-01", "b.csv", "2,1,2024-03-01 11:00:00,page_view,,,")
-    home.run("2024-03-01")
-    assert home.ledger(RAW, "2024-03-01") == (3, 2, 1, 0, 0, 0)
-    assert home.query("select user_id from ecommerce.events order by 1") == [("1",), ("2",)]
-
-
-def test_the_same_content_counts_once_whichever_day_runs_first(home: Home) -> None:
-    record = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
-    home.land("2024-03-05", "copy.csv", record)
-    home.run("2024-03-05")
-    assert home.ledger(EVENTS, "2024-03-05") == (1, 1, 0, 0, 0, 0)
-    home.land("2024-03-01", "original.csv", record)
-    summary = home.run("2024-03-01")
-    assert summary.repaired == [date(2024, 3, 5)]
-    assert home.ledger(EVENTS, "2024-03-01") == (1, 1, 0, 0, 0, 0)
-    assert home.ledger(EVENTS, "2024-03-05") == (0, 0, 0, 0, 0, 0)
-    assert home.query("select path, status from ops.landing_files order by path") == [
-        ("ecommerce/ingestion_date=2024-03-01/original.csv", "loaded"),
-        ("ecommerce/ingestion_date=2024-03-05/copy.csv", "duplicate_file"),
-    ]
-    assert home.one("select total_revenue from ecommerce.revenue_metrics") == (Decimal("5.00"),)
-
-
-def test_a_guard_that_fails_publishes_nothing(home: Home) -> None:
-    home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,page_view,,,")
-    home.run("2024-03-01")
-    before = {name: home.table(name) for name in home.relations()}
-    home.land(
-        "2024-03-01",
-        "a.csv",
-        *[",1,2024-03-01 10:00:00,page_view,,,"] * 900,
-        *["1,1,2024-03-01 10:00:00,page_view,,,"] * 300,
-    )
-    with pytest.raises(
-        RunFailed,
-        match=r"ecommerce\.events_cleaned was not published for 2024-03-01: rejected_share: .*2024-03-01 \(75%\)",
-    ):
         home.run("2024-03-01")
-    after = {name: home.table(name) for name in home.relations()}
-    unchanged = [name for name in before if name.startswith("ecommerce.")]
-    assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
+        again = home.tables()
+
+        bad = [rejected] * 900
+        whole = home.landing("2024-03-01").joinpath("a.csv").read_bytes()
+        home.land("2024-03-01", "a.csv", *bad, *[f"guarded,1,{seen},,,"] * 300)
+        with pytest.raises(RunFailed) as refused:
+            home.run("2024-03-01")
+        kept = home.tables()
+        home.landing("2024-03-01").joinpath("a.csv").write_bytes(whole)
+
+        home.land("2024-03-04", "replaced.csv", f"stays,1,{seen},,,")
+        expires.unlink()
+        home.land("2024-03-05", "b.csv", f"new,1,{seen},,,")
+        home.land("2024-03-03", "original.csv", f"copied,1,{bought},p9,5.00,")
+        summary = home.run("2024-03-01", "2024-03-05")
+        yield Story(first, before, again, str(refused.value), kept, home, summary.repaired)
 
 
-def test_a_file_and_its_gzipped_copy_are_the_same_content(home: Home) -> None:
-    record = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
-    home.land("2024-03-01", "a.csv", record)
-    home.land("2024-03-02", "a.csv.gz", record)
-    home.run("2024-03-01", "2024-03-02")
-    assert home.one("select total_revenue from ecommerce.revenue_metrics") == (Decimal("5.00"),)
+def test_identical_rows_are_distinct_events_and_running_their_day_again_changes_nothing(story: Story) -> None:
+    of_twin = "select count(*), count(distinct event_id) from ecommerce.events where user_id = 'twin'"
+    assert story.before.one(of_twin) == story.after.one(of_twin) == (3, 3)
+    assert {name for name, rows in story.again.items() if rows != story.first[name]} <= {"ops.run_window"}
 
 
-def test_everything_that_the_rules_accept_passes_the_models_tests(home: Home) -> None:
-    """Each optional column empty, words and dates nobody expects, and amounts where none belongs."""
-    home.land(
-        "2024-03-01",
-        "a.csv",
-        "1,,2024-03-01 10:00:00,page_view,,,",
-        "1,,2024-03-01 10:00:00,purchase,p1,0,",
-        "2,1,0001-01-01 00:00:00,Ünknown,,7.777,x",
-        "3,1,9999-12-31 23:59:59.999999,add_to_cart,p2,,",
-        '"o\'""1""",1,2024-03-01T10:00:00Z,purchase,p\'1,9999999999.99,',
-        "4,1,2024-03-01 10:00:00,product_view,p3,12.00,",
-    )
-    home.run("2024-03-01")
-    assert home.ledger(EVENTS, "2024-03-01") == (6, 6, 0, 0, 0, 0)
-    assert home.query("select user_id, session_id from ecommerce.sessions order by 1, 2") == [
-        ("2", "1"),
-        ("3", "1"),
-        ("4", "1"),
-        ('o\'"1"', "1"),
+def test_a_replaced_file_also_clears_the_dates_that_it_no_longer_has(story: Story) -> None:
+    of_date = "select event_date, users from ecommerce.daily_active_users where event_date = '2024-02-03'"
+    of_product = "select product_id, revenue from ecommerce.top_products where product_id = 'p4'"
+    assert story.before.query(of_date) == [(date(2024, 2, 3), 1)]
+    assert story.before.query(of_product) == [("p4", Decimal(5))]
+    assert story.after.query(of_date) == story.after.query(of_product) == []
+    assert story.after.query("select product_id from ecommerce.products where product_id = 'p4'") == []
+    assert story.after.query("select user_id from ecommerce.users where user_id in ('moved', 'stays')") == [("stays",)]
+
+
+def test_a_day_with_nothing_landed_is_an_empty_partition(story: Story) -> None:
+    for asset in (RAW, CLEANED, EVENTS):
+        assert story.before.ledger(asset, "2024-03-02") == (0, 0, 0, 0, 0, 0)
+    for table in ("ecommerce.events", "spectrum_ecommerce.events_raw"):
+        assert story.after.query(f"select * from {table} where ingestion_date = '2024-03-02'") == []
+
+
+def test_a_file_that_landing_no_longer_has_keeps_its_rows(story: Story) -> None:
+    assert story.after.ledger(RAW, "2024-03-05") == (3, 2, 1, 0, 0, 0)
+    users = story.after.query("select user_id from ecommerce.events where ingestion_date = '2024-03-05' order by 1")
+    assert users == [("expired",), ("new",)]
+
+
+def test_the_same_content_counts_once_whichever_day_runs_first(story: Story) -> None:
+    assert story.before.ledger(EVENTS, "2024-03-09") == (1, 1, 0, 0, 0, 0)
+    assert story.repaired == [date(2024, 3, 9)]
+    assert story.after.ledger(EVENTS, "2024-03-03") == (1, 1, 0, 0, 0, 0)
+    assert story.after.ledger(EVENTS, "2024-03-09") == (0, 0, 0, 0, 0, 0)
+    both = "path like '%/original.csv' or path like '%/copy.csv'"
+    assert story.after.query(f"select path, status from ops.landing_files where {both} order by path") == [
+        ("ecommerce/ingestion_date=2024-03-03/original.csv", "loaded"),
+        ("ecommerce/ingestion_date=2024-03-09/copy.csv", "duplicate_file"),
     ]
-    assert home.one("select sum(events) from ecommerce.daily_active_users") == (6,)
+    assert revenue(story.before, "p9") == revenue(story.after, "p9") == Decimal("5.00")
+
+
+def test_a_guard_that_fails_publishes_nothing(story: Story) -> None:
+    why = r"ecommerce\.events_cleaned was not published for 2024-03-01: rejected_share: .*2024-03-01 \(75%\)"
+    assert re.search(why, story.refused)
+    unchanged = [name for name in story.again if name.startswith("ecommerce.")]
+    assert len(unchanged) > 20
+    assert {name: story.kept[name] for name in unchanged} == {name: story.again[name] for name in unchanged}
+
+
+def test_a_file_and_its_gzipped_copy_are_the_same_content(story: Story) -> None:
+    assert revenue(story.before, "p6") == Decimal("5.00")
+
+
+def test_everything_that_the_rules_accept_passes_the_models_tests(story: Story) -> None:
+    assert story.before.ledger(EVENTS, "2024-03-08") == (6, 6, 0, 0, 0, 0)
+    sessions = "select user_id, session_id from ecommerce.sessions where user_id like 'odd%' order by 1, 2"
+    assert story.before.query(sessions) == [('odd\'"4"', "1"), ("odd2", "1"), ("odd3", "1"), ("odd5", "1")]
+    (counted,) = story.before.one("select sum(events) from ecommerce.daily_active_users")
+    assert story.before.one("select count(*) from ecommerce.events") == (counted,)
+
+
+def revenue(home: Home, product: str) -> Any:
+    (found,) = home.one(f"select revenue from ecommerce.top_products where product_id = '{product}'")
+    return found
 
 
 def _read_landing(root: Path) -> list[dict[str, str]]:
