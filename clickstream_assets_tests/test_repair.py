@@ -18,48 +18,48 @@ from clickstream_assets.storage.lake import Lake
 from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home
 
+RAW, CLEANED = "ecommerce_raw.events_raw", "ecommerce.events_cleaned"
 
-def test_a_day_is_pending_from_the_change_of_its_raw_rows_until_it_is_cleaned_again(home: Home) -> None:
-    record = "1,1,2024-03-01 10:00:00,page_view,,,"
-    home.land("2024-03-01", "a.csv", record)
-    home.run("2024-03-01")
+
+def test_days_are_pending_from_the_change_of_their_raw_rows_until_a_run_has_made_them_however_far_away(
+    home: Home,
+) -> None:
+    """One of them was made before, the other never was."""
+    made, new = date(2024, 1, 5), date(2024, 2, 10)
+    event = "1,1,{} 10:00:00,page_view,,,".format
+    home.land(str(made), "a.csv", event(made))
+    home.run(str(made))
     ecommerce = domains.domain("ecommerce")
     assert repair.pending_days(home.platform, ecommerce) == []
 
-    _load_raw_only(home, "2024-03-01", "a.csv", record, record)
-    assert repair.pending_days(home.platform, ecommerce) == [date(2024, 3, 1)]
-    assert home.run("2024-03-20", repairs=False).repaired == []
-    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (1, 1, 0, 0, 0, 0)
-    assert home.run("2024-03-20").repaired == [date(2024, 3, 1)]
-    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (2, 2, 0, 0, 0, 0)
-    assert repair.pending_days(home.platform, ecommerce) == []
-
-
-def test_days_to_repair_are_made_in_the_same_run_however_far_away(home: Home) -> None:
-    old = ("2024-01-05", "2024-02-10")
-    for day in old:
-        home.land(day, "a.csv", f"1,1,{day} 10:00:00,page_view,,,")
-        home.run(day)
-    for day in old:
-        _load_raw_only(home, day, "a.csv", f"1,1,{day} 10:00:00,page_view,,,", f"2,1,{day} 10:00:00,page_view,,,")
-    home.land("2024-03-20", "a.csv", "1,1,2024-03-20 10:00:00,page_view,,,")
+    for day in (made, new):
+        _load_raw_only(home, str(day), "a.csv", event(day), event(day).replace("1", "2", 1))
+    assert repair.pending_days(home.platform, ecommerce) == [made, new]
+    home.land("2024-03-20", "a.csv", event("2024-03-20"))
     with run.instance(home.settings) as storage:
         before = storage.get_runs_count()
+    assert home.run("2024-03-20", repairs=False).repaired == []
+    assert home.ledger("ecommerce.events_cleaned", str(made)) == (1, 1, 0, 0, 0, 0)
+    assert home.query("select user_id, total_events from ecommerce.users") == [("1", 2)]
+
     summary = home.run("2024-03-20")
-    assert summary.repaired == [date(2024, 1, 5), date(2024, 2, 10)]
+    assert summary.repaired == [made, new]
+    assert repair.pending_days(home.platform, ecommerce) == []
     for asset in ("ecommerce.events_cleaned", "ecommerce.events"):
-        assert home.ledger(asset, "2024-01-05") == home.ledger(asset, "2024-02-10") == (2, 2, 0, 0, 0, 0)
+        assert home.ledger(asset, str(made)) == home.ledger(asset, str(new)) == (2, 2, 0, 0, 0, 0)
         assert home.ledger(asset, "2024-03-20") == (1, 1, 0, 0, 0, 0)
     with run.instance(home.settings) as storage:
-        assert storage.get_runs_count() == before + 2, "raw, and everything below it"
+        assert storage.get_runs_count() == before + 4, "raw, and everything below it, twice"
         for asset in ("events_cleaned", "events"):
             records = storage.fetch_materializations(dg.AssetKey(["ecommerce", asset]), limit=3).records
-            assert {record.partition_key for record in records} == {"2024-01-05", "2024-02-10", "2024-03-20"}
+            assert {record.partition_key for record in records} == {str(made), str(new), "2024-03-20"}
             assert {record.run_id for record in records} == {summary.run_ids[1]}
     assert home.query("select user_id, total_events from ecommerce.users order by 1") == [("1", 3), ("2", 2)]
 
 
-def test_some_models_alone_leave_their_day_pending(home: Home) -> None:
+def test_some_models_alone_leave_their_day_pending_and_a_repair_that_fails_does_not_keep_asked_days_from_being_made(
+    home: Home,
+) -> None:
     home.land("2024-03-01", "a.csv", "1,1,2024-03-01 10:00:00,product_view,p1,,")
     home.run("2024-03-01")
     home.land("2024-03-01", "b.csv", "2,1,2024-03-01 10:00:00,product_view,p1,,")
@@ -73,11 +73,6 @@ def test_some_models_alone_leave_their_day_pending(home: Home) -> None:
     assert home.query("select view_count from ecommerce.top_products") == [(2,)]
     assert home.query("select users from ecommerce.daily_active_users") == [(2,)]
 
-
-def test_a_repair_that_fails_does_not_keep_the_asked_days_from_being_made(home: Home) -> None:
-    good = "1,1,2024-03-01 10:00:00,page_view,,,"
-    home.land("2024-03-01", "a.csv", good)
-    home.run("2024-03-01")
     _load_raw_only(home, "2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1200)
     home.land("2024-03-03", "b.csv", "2,1,2024-03-03 10:00:00,page_view,,,")
     with pytest.raises(
@@ -85,7 +80,7 @@ def test_a_repair_that_fails_does_not_keep_the_asked_days_from_being_made(home: 
     ):
         home.run("2024-03-03")
     assert home.ledger("ecommerce.events", "2024-03-03") == (1, 1, 0, 0, 0, 0)
-    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (1, 1, 0, 0, 0, 0)
+    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (2, 2, 0, 0, 0, 0)
 
 
 def _load_raw_only(home: Home, day: str, name: str, *records: str) -> None:
@@ -119,30 +114,36 @@ def _die(moment: str, table: str) -> None:
     setattr(owner, name, die)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("table", ["ecommerce_raw.events_raw", "ecommerce.events_cleaned"])
-def test_what_a_killed_process_left_half_published_is_finished_by_a_run_of_another_day(
-    home: Home, moment: str, table: str
-) -> None:
-    purchase = "1,1,2024-03-01 10:00:00,purchase,p1,5.00,"
-    broken = ",1,2024-03-01 10:00:00,page_view,,,"
-    kept = home.land("2024-03-01", "a.csv", purchase, broken, "1,1,ragged")
-    command = ("run", "ecommerce", "--date", "2024-03-01")
-    killed = forked.start(home, *command, first=partial(_die, moment, table))
-    assert killed.join() == 77, killed.printed()
-    kept.unlink()  # landing expires: only what was published is left
-    home.land("2024-03-05", "copy.csv", purchase, broken, "1,1,ragged")
-    home.run("2024-03-05")
+def test_what_killed_processes_left_half_published_is_finished_by_runs_of_other_days(home: Home) -> None:
+    """The run of the next day finishes it, to be killed itself at another moment: later with another table."""
+    deaths = [(moment, table) for moment in MOMENTS for table in (RAW, CLEANED)]
+    days = [f"2024-03-0{day}" for day in range(1, len(deaths) + 1)]
 
-    assert home.ledger("ecommerce_raw.events_raw", "2024-03-01") == (3, 2, 1, 0, 0, 0)
-    assert home.ledger("ecommerce.events_cleaned", "2024-03-01") == (2, 1, 1, 0, 0, 0)
-    assert home.ledger("ecommerce.events", "2024-03-01") == (1, 1, 0, 0, 0, 0)
-    assert home.ledger("ecommerce_raw.events_raw", "2024-03-05") == (0, 0, 0, 0, 0, 0)
-    assert home.query("select total_revenue from ecommerce.revenue_metrics") == [(5,)]
-    assert home.query("select asset, rule from ops.quarantine order by 1") == [
-        ("ecommerce.events_cleaned", "missing_user_id"),
-        ("ecommerce_raw.events_raw", "ragged"),
-    ]
+    def records(number: int) -> tuple[str, ...]:
+        user, what = number + 1, f"1,2024-03-01 10:0{number}:00,purchase,p{number},5.00,"
+        return f"{user},{what}", f",{what}", f"{user},ragged"
+
+    for number, (day, (moment, table)) in enumerate(zip(days, deaths, strict=True)):
+        kept = home.land(day, "a.csv", *records(number))
+        killed = forked.start(home, "run", "ecommerce", "--date", day, first=partial(_die, moment, table))
+        assert killed.join() == 77, killed.printed()
+        kept.unlink()  # landing expires: only what was published is left
+        assert [staged.table.name for staged in publishing.unfinished(home.platform.lake, "ecommerce")] == [table]
+        home.land("2024-03-09", f"copy{number}.csv", *records(number))
+    home.run("2024-03-09")
+
+    for number, day in enumerate(days):
+        assert home.ledger(RAW, day) == (3, 2, 1, 0, 0, 0)
+        assert home.ledger(CLEANED, day) == (2, 1, 1, 0, 0, 0)
+        assert home.ledger("ecommerce.events", day) == (1, 1, 0, 0, 0, 0)
+        sold = f"select purchase_count, revenue from ecommerce.top_products where product_id = 'p{number}'"
+        assert home.query(sold) == [(1, 5)]
+        assert home.query(f"select asset, rule from ops.quarantine where partition_date = '{day}' order by 1") == [
+            (CLEANED, "missing_user_id"),
+            (RAW, "ragged"),
+        ]
+    assert home.ledger(RAW, "2024-03-09") == (0, 0, 0, 0, 0, 0)
+    assert home.one("select total_revenue from ecommerce.revenue_metrics") == (5 * len(days),)
     assert publishing.unfinished(home.platform.lake, "ecommerce") == []
 
 

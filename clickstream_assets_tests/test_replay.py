@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def land_all(home: Home, *last: str) -> None:
 
 def everything(home: Home) -> dict[str, list[tuple[Any, ...]]]:
     """All relations but the list of days that the last run was for."""
-    return {name: home.table(name) for name in home.relations() if name != "ops.run_window"}
+    return {name: rows for name, rows in home.tables().items() if name != "ops.run_window"}
 
 
 def of_other_days(home: Home) -> dict[str, list[tuple[Any, ...]]]:
@@ -78,11 +79,28 @@ def materialize_below_raw(home: Home) -> None:
     assert result.success
 
 
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home after a run of the three days."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = use_home(tmp_path_factory.mktemp("replay") / "home", patch)
+        land_all(home, *BAD)
+        home.run(BEFORE, AFTER)
+    shutil.copytree(home.path, home.path.with_name("copy"))
+    return home
+
+
+@pytest.fixture
+def home(ran: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """That home as it was after the run; at the same place, as its catalog has it."""
+    shutil.rmtree(ran.path)
+    shutil.copytree(ran.path.with_name("copy"), ran.path)
+    return use_home(ran.path, monkeypatch)
+
+
 def test_rows_of_a_mended_file_come_back_and_other_days_stay_as_they_are(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    land_all(home, *BAD)
-    home.run(BEFORE, AFTER)
     assert rejected(home) == {"bad_amount": 2, "missing_user_id": 1, "ragged": 1}
     assert home.ledger(RAW, DAY) == (7, 6, 1, 0, 0, 0)
     assert home.ledger(CLEANED, DAY) == (6, 3, 3, 0, 0, 0)
@@ -113,8 +131,6 @@ def test_rows_of_a_mended_file_come_back_and_other_days_stay_as_they_are(
 def test_rows_that_a_changed_rule_takes_come_back_from_raw_and_go_again_with_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    land_all(home, *BAD)
-    home.run(BEFORE, AFTER)
     first, others = everything(home), of_other_days(home)
     raw = home.query("select * from spectrum_ecommerce.events_raw order by all")
     for path in home.landing("").parent.glob("*/*"):
