@@ -1,4 +1,7 @@
-"""Clickstream events for tests: to land, and to load without Dagster and dbt, in a sixth of the time."""
+"""Clickstream events for tests: to land, and to load without Dagster and dbt, in a sixth of the time.
+
+``load`` loads what has landed of the other domain, too.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clickstream_assets import domains, repair
+from clickstream_assets.domains import Domain
 from clickstream_assets.parsing.landing import LandingLoader
 from clickstream_assets.platform import Platform
 from clickstream_assets.storage import cleaning, publishing
@@ -20,8 +24,8 @@ from clickstream_assets_tests.conftest import Home
 
 RAW, CLEANED, MODELED = "clickstream_raw.events_raw", "clickstream.events_cleaned", "clickstream.events_enhanced"
 
-#: the domain less its models
-DOMAIN = replace(domains.domain("clickstream"), row_models=())
+#: the domains less their models
+DOMAIN, ECOMMERCE = (replace(domains.domain(name), row_models=()) for name in ("clickstream", "ecommerce"))
 (FEED,) = DOMAIN.feeds
 
 
@@ -43,27 +47,28 @@ def run(home: Home, first: str, last: str | None = None, **options: Any) -> Any:
     return home.run(first, last, domain="clickstream", **options)
 
 
-def load(platform: Platform, days: Collection[date | str]) -> list[date]:
+def load(platform: Platform, days: Collection[date | str], *, domain: Domain = DOMAIN) -> list[date]:
     """Raw for days of arrival, and cleaned for those that changed; which these are."""
     asked = sorted({date.fromisoformat(str(day)) for day in days})
-    shape, limits = FEED.load_shape(platform), platform.settings.limits
-    loader = LandingLoader(FEED, landing=platform.landing, lake=platform.lake, limits=limits, shape=shape)
-    known = platform.warehouse.landing_files(FEED.root)
+    (feed,) = domain.feeds
+    shape, limits = feed.load_shape(platform), platform.settings.limits
+    loader = LandingLoader(feed, landing=platform.landing, lake=platform.lake, limits=limits, shape=shape)
+    known = platform.warehouse.landing_files(feed.root)
     _publish(platform, loader.stage(asked, known, run_id=uuid.uuid4().hex, progress=lambda _: None))
-    pending = repair.pending_days(platform, DOMAIN)
+    pending = repair.pending_days(platform, domain)
     if pending:
         staged = cleaning.stage(
             platform.spark,
             platform.lake,
-            source=platform.lake.snapshot(FEED.raw, pending, by=FEED.cleaned.day),
-            target=FEED.cleaned,
-            transform=FEED.load_transform(),
+            source=platform.lake.snapshot(feed.raw, pending, by=feed.cleaned.day),
+            target=feed.cleaned,
+            transform=feed.load_transform(),
             days=pending,
             run_id=uuid.uuid4().hex,
-            made=platform.warehouse.accounts(FEED.cleaned.name),
+            made=platform.warehouse.accounts(feed.cleaned.name),
         )
         _publish(platform, staged)
-        assert repair.pending_days(platform, DOMAIN) == []
+        assert repair.pending_days(platform, domain) == []
     return pending
 
 
