@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
 import dagster as dg
 import pytest
 
@@ -10,47 +15,88 @@ from clickstream_assets.definitions import defs
 from clickstream_assets.run import RunFailed
 from clickstream_assets.schemas import ECOMMERCE_CLEANED
 from clickstream_assets.storage import duckdb_warehouse
-from clickstream_assets_tests.conftest import Home
+from clickstream_assets_tests.conftest import Home, use_home
 
 CLEANED_NAME = ECOMMERCE_CLEANED.name
 CLEANED = dg.AssetKey(ECOMMERCE_CLEANED.key)
 
 
-def test_each_partition_of_a_range_has_its_own_counts(home: Home) -> None:
-    good, bad = "1,1,2024-03-01 10:00:00,product_view,p1,,", ",1,2024-03-01 10:00:00,page_view,,,"
-    home.land("2024-03-01", "a.csv", good, good, bad)
-    home.land("2024-03-02", "a.csv", good)
-    home.run("2024-03-01", "2024-03-03")
-    with run.instance(home.settings) as storage:
-        events = storage.fetch_materializations(CLEANED, limit=10).records
-    shown = {event.partition_key: event.asset_materialization.metadata for event in events}
+@dataclass(frozen=True)
+class Story:
+    """A home after three runs of some days, of which one failed in the second.
+
+    ``counts``, ``refused``: what the first and the second run were. ``newest``: partitions that the second had made.
+    """
+
+    home: Home
+    counts: Mapping[str, Mapping[str, dg.MetadataValue]]
+    refused: str
+    failed: dg.AssetCheckEvaluation
+    newest: set[str | None]
+    cleaned: Mapping[str, tuple[int, ...]]
+    rows: Sequence[tuple[Any, ...]]
+    repaired: Sequence[date]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    with pytest.MonkeyPatch.context() as patch:
+        home = use_home(tmp_path_factory.mktemp("guards") / "home", patch)
+        good, bad = "1,1,2024-03-01 10:00:00,product_view,p1,,", ",1,2024-03-01 10:00:00,page_view,,,"
+        home.land("2024-03-01", "a.csv", good, good, "1,1,2024-03-01 10:00:00,purchase,p1,free,")
+        home.land("2024-03-02", "a.csv", good)
+        home.run("2024-03-01", "2024-03-03")
+        with run.instance(home.settings) as storage:
+            made = storage.fetch_materializations(CLEANED, limit=10).records
+
+        for day in ("2024-03-01", "2024-03-03"):
+            home.land(day, "b.csv", f"2,1,{day} 11:00:00,page_view,,,")
+        home.land("2024-03-02", "b.csv", *[bad] * 1000)
+        with pytest.raises(RunFailed) as refused:
+            home.run("2024-03-01", "2024-03-04")
+        cleaned = {day: home.ledger(CLEANED_NAME, day)[:3] for day in ("2024-03-01", "2024-03-02", "2024-03-03")}
+        rows = home.query(
+            "select ingestion_date::varchar, count(*) from ecommerce.events_cleaned group by 1 order by 1"
+        )
+        key = dg.AssetCheckKey(CLEANED, "rejected_share")
+        with run.instance(home.settings) as storage:
+            newest = storage.fetch_materializations(CLEANED, limit=3).records
+            failed = storage.event_log_storage.get_asset_check_execution_history(key, limit=1)[0].event
+
+        home.land("2024-03-02", "b.csv", "2,1,2024-03-02 11:00:00,page_view,,,")
+        repaired = home.run("2024-03-02").repaired
+    return Story(
+        home,
+        {event.partition_key: event.asset_materialization.metadata for event in made},
+        str(refused.value),
+        failed.dagster_event.asset_check_evaluation_data,
+        {record.partition_key for record in newest},
+        cleaned,
+        rows,
+        repaired,
+    )
+
+
+def test_each_partition_of_a_range_has_its_own_counts(story: Story) -> None:
     counts = {
         day: tuple(metadata[name].value for name in ("rows_in", "rows", "rejected", "dagster/partition_row_count"))
-        for day, metadata in shown.items()
+        for day, metadata in story.counts.items()
     }
     assert counts == {"2024-03-01": (3, 2, 1, 2), "2024-03-02": (1, 1, 0, 1), "2024-03-03": (0, 0, 0, 0)}
-    first = shown["2024-03-01"]
-    assert first["rejected_by_rule"].value == {"missing_user_id": 1}
+    first = story.counts["2024-03-01"]
+    assert first["rejected_by_rule"].value == {"bad_amount": 1}
     assert first["nulls"].value["amount"] == 3
     assert first["nulls"].value["product_id"] == 0
     assert "| event_id | user_id |" in first["preview"].value
     assert "| 2024-03-01 | 3 | 2 | 1 |" in first["partitions"].value
 
 
-def test_a_failed_guard_is_a_failed_check_that_says_where_the_first_rejected_records_are(home: Home) -> None:
-    home.land("2024-03-01", "a.csv", *[",1,2024-03-01 10:00:00,page_view,,,"] * 1000)
-    with pytest.raises(RunFailed):
-        home.run("2024-03-01")
-    key = dg.AssetCheckKey(CLEANED, "rejected_share")
-    with run.instance(home.settings) as storage:
-        record = storage.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
-        assert storage.fetch_materializations(CLEANED, limit=1).records == []
-    evaluation = record.event.dagster_event.asset_check_evaluation_data
-    assert not evaluation.passed
-    assert evaluation.blocking
-    assert evaluation.metadata["rejected_by_rule"].value == {"missing_user_id": 1000}
-    place = "| missing_user_id | ecommerce/ingestion_date=2024-03-01/a.csv | 2 |"
-    assert place in evaluation.metadata["first_rejected"].value
+def test_a_failed_guard_is_a_failed_check_that_says_where_the_first_rejected_records_are(story: Story) -> None:
+    assert not story.failed.passed
+    assert story.failed.blocking
+    assert story.failed.metadata["rejected_by_rule"].value == {"bad_amount": 1, "missing_user_id": 1000}
+    place = "| missing_user_id | ecommerce/ingestion_date=2024-03-02/b.csv | 2 |"
+    assert place in story.failed.metadata["first_rejected"].value
 
 
 def test_the_ui_knows_the_columns_of_registered_tables() -> None:
@@ -58,32 +104,13 @@ def test_the_ui_knows_the_columns_of_registered_tables() -> None:
     assert [(c.name, c.type) for c in schema.columns] == [(c.name, c.type) for c in ECOMMERCE_CLEANED.columns]
 
 
-def test_a_day_that_fails_costs_itself_alone_and_can_be_run_again_alone(home: Home) -> None:
-    for day in ("2024-03-01", "2024-03-02", "2024-03-03"):
-        home.land(day, "a.csv", f"1,1,{day} 10:00:00,page_view,,,")
-    home.run("2024-03-01", "2024-03-03")
-    for day in ("2024-03-01", "2024-03-03"):
-        home.land(day, "b.csv", f"2,1,{day} 11:00:00,page_view,,,")
-    home.land("2024-03-02", "b.csv", *[",1,2024-03-02 10:00:00,page_view,,,"] * 1000)
-
-    with pytest.raises(RunFailed, match=r"events_cleaned was not published for 2024-03-02: rejected_share: more than"):
-        home.run("2024-03-01", "2024-03-04")
-    cleaned = {day: home.ledger(CLEANED_NAME, day)[:3] for day in ("2024-03-01", "2024-03-02", "2024-03-03")}
-    assert cleaned == {"2024-03-01": (2, 2, 0), "2024-03-02": (1, 1, 0), "2024-03-03": (2, 2, 0)}
-    assert home.query(
-        "select ingestion_date::varchar, count(*) from ecommerce.events_cleaned group by 1 order by 1"
-    ) == [
-        ("2024-03-01", 2),
-        ("2024-03-02", 1),
-        ("2024-03-03", 2),
-    ]
-    with run.instance(home.settings) as storage:
-        newest = storage.fetch_materializations(CLEANED, limit=3).records
-    assert {record.partition_key for record in newest} == {"2024-03-01", "2024-03-03", "2024-03-04"}
-
-    home.land("2024-03-02", "b.csv", "2,1,2024-03-02 11:00:00,page_view,,,")
-    assert [str(day) for day in home.run("2024-03-02").repaired] == ["2024-03-01", "2024-03-03"]
-    assert home.one("select count(*), count(distinct event_id) from ecommerce.events") == (6, 6)
+def test_a_day_that_fails_costs_itself_alone_and_can_be_run_again_alone(story: Story) -> None:
+    assert "events_cleaned was not published for 2024-03-02: rejected_share: more than" in story.refused
+    assert story.cleaned == {"2024-03-01": (4, 3, 1), "2024-03-02": (1, 1, 0), "2024-03-03": (1, 1, 0)}
+    assert story.rows == [("2024-03-01", 3), ("2024-03-02", 1), ("2024-03-03", 1)]
+    assert story.newest == {"2024-03-01", "2024-03-03", "2024-03-04"}
+    assert [str(day) for day in story.repaired] == ["2024-03-01", "2024-03-03"]
+    assert story.home.one("select count(*), count(distinct event_id) from ecommerce.events") == (6, 6)
 
 
 def test_a_day_that_fails_in_raw_does_not_keep_the_others_from_being_made(home: Home) -> None:
