@@ -71,13 +71,15 @@ def report(
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
     if staged.table.pseudonymous:
         checks.append(_no_personal_data(staged, platform))
-    sound = staged.without({day for check in checks for day in check.failed})
+    failed = {day for check in checks for day in check.failed}
+    sound = staged.without(failed)
     if len(sound.days) < len(staged.days):
-        rejects = [*sound.quarantine, *sound.kept_quarantine]
-        sound = replace(sound, rejected_by_rule=platform.lake.count_values(rejects, "rule"))
+        kept = [*sound.quarantine, *sound.kept_quarantine]
+        sound = replace(sound, rejected_by_rule=platform.lake.count_values(kept, "rule"))
     asked = set(partitions.days(context.partition_keys))
     stops = bool(asked - set(sound.days))
-    shown = platform.lake.preview([*staged.quarantine, *staged.kept_quarantine])
+    rejects = sorted([*staged.quarantine, *staged.kept_quarantine], key=lambda file: (file.day not in failed, file.day))
+    shown = platform.lake.preview(rejects)
     for check in checks:
         yield dg.AssetCheckResult(
             check_name=check.name,

@@ -228,9 +228,10 @@ def _without_copies(
         return [clean(part).accepted for part in parts]
     compared = F.broadcast(session.createDataFrame(ids))
     single = [clean(part.join(compared, key, "left_anti")).accepted for part in parts]
-    copies = clean(rows.join(compared, key, "left_semi")).accepted
-    if ids.num_rows <= _FETCHED:  # so that all rows are looked through once, and not for each count
-        copies = session.createDataFrame(copies.toArrow(), target.spark)
+    copied = rows.join(compared, key, "left_semi")
+    if ids.num_rows <= _FETCHED:  # so that all rows are looked through once, and not for the count too
+        copied = session.createDataFrame(copied.toArrow(), copied.schema)
+    copies = clean(copied).accepted
     greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
     ranked = copies.withColumn("_kept", F.row_number().over(Window.partitionBy(*key).orderBy(greatest)) == 1)
     if elsewhere.num_rows:
