@@ -67,9 +67,10 @@ def s3(folder: Path) -> Iterator[S3Server]:
     parts = ("master.port", "volume.port", "filer.port", "s3.port")
     names = [name for part in parts for name in (part, f"{part}.grpc")]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
+    # Seven volumes are made for each bucket, of no size; with -volume.max=0 a disk with 10 GB free has enough for five.
     command = [
         *(str(Path(sys.executable).with_name("weed")), "-logtostderr", "server"),
-        *(f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=0", "-master.volumeSizeLimitMB=256"),
+        *(f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=2000", "-master.volumeSizeLimitMB=256"),
         *("-master.telemetry=false", "-s3", f"-s3.config={config}", "-s3.iam=false"),
         *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         *(f"-{name}={port}" for name, port in ports.items()),

@@ -69,33 +69,39 @@ def twin(s3: S3Server) -> Iterator[Twin]:
 
 @dataclass(frozen=True)
 class Store:
-    """A bucket with Parquet files to load."""
+    """A prefix, ``folder``, of a bucket with Parquet files to load."""
 
     client: Any
     bucket: str
+    folder: str
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.folder}"
+
+    def _put(self, name: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=f"{self.folder}/{name}", Body=content)
 
     def put(self, name: str, table: pa.Table) -> dict[str, Any]:
         """Write a Parquet file; its entry in a manifest."""
         sink = io.BytesIO()
         pq.write_table(table, sink)
-        self.client.put_object(Bucket=self.bucket, Key=name, Body=sink.getvalue())
+        self._put(name, sink.getvalue())
         meta = {"content_length": len(sink.getvalue())}
-        return {"url": f"s3://{self.bucket}/{name}", "mandatory": True, "meta": meta}
+        return {"url": f"{self.url}/{name}", "mandatory": True, "meta": meta}
 
     def copy(self, *entries: dict[str, Any], target: str = "shop.events", options: str = "") -> str:
         """Write a manifest; the COPY of its files."""
-        self.client.put_object(Bucket=self.bucket, Key="manifest", Body=json.dumps({"entries": entries}).encode())
+        self._put("manifest", json.dumps({"entries": entries}).encode())
         return (
-            f"copy {target} from 's3://{self.bucket}/manifest' iam_role 'arn:aws:iam::123456789012:role/copy' "
+            f"copy {target} from '{self.url}/manifest' iam_role 'arn:aws:iam::123456789012:role/copy' "
             f"format as parquet manifest {options}"
         )
 
 
 @pytest.fixture
-def store(twin: Twin) -> Store:
-    store = Store(twin.s3, f"b{uuid.uuid4().hex}")
-    store.client.create_bucket(Bucket=store.bucket)
-    return store
+def store(twin: Twin, s3: S3Server) -> Store:
+    return Store(twin.s3, s3.bucket, uuid.uuid4().hex)
 
 
 @pytest.fixture
@@ -282,15 +288,15 @@ def test_a_copy_is_part_of_the_transaction(twin: Twin, connection: Any, store: S
     [
         ({"meta": {"content_length": 1}}, "content_length 1"),
         ({"meta": {}}, "no meta.content_length"),
-        ({"url": "s3://{bucket}/missing.parquet"}, "mandatory file"),
-        ({"url": "s3://{bucket}/missing.parquet", "mandatory": False}, "None of the files"),
+        ({"url": "{store}/missing.parquet"}, "mandatory file"),
+        ({"url": "{store}/missing.parquet", "mandatory": False}, "None of the files"),
     ],
 )
 def test_a_manifest_that_is_not_true_is_refused(
     connection: Any, store: Store, entry: dict[str, Any], reason: str
 ) -> None:
     entry = store.put("1.parquet", table()) | entry
-    entry["url"] = entry["url"].format(bucket=store.bucket)
+    entry["url"] = entry["url"].format(store=store.url)
     error = refused(connection, store.copy(entry))
     assert (error["C"], error["M"]) == ("XX000", "Spectrum Scan Error") and reason in error["D"]
     assert refused(connection, "select 1")["C"] == "25P02", "the transaction is lost, as with any error"
@@ -298,7 +304,7 @@ def test_a_manifest_that_is_not_true_is_refused(
 
 def test_a_file_that_need_not_be_there_is_passed_over(connection: Any, store: Store) -> None:
     there = store.put("1.parquet", table())
-    run(connection, store.copy({**there, "url": f"s3://{store.bucket}/missing", "mandatory": False}, there))
+    run(connection, store.copy({**there, "url": f"{store.url}/missing", "mandatory": False}, there))
     assert count(connection) == 3
 
 
@@ -331,9 +337,9 @@ def test_a_file_that_does_not_fit_is_refused_and_told_after_the_rollback(
         connection,
         "select trim(file_name), trim(column_name), error_code, trim(error_message), "
         "table_id = 'shop.events'::regclass::oid::int from sys_load_error_detail "
-        f"where start_time >= '{before}' and file_name like 's3://{store.bucket}/%'",
+        f"where start_time >= '{before}' and file_name like '{store.url}/%'",
     )
-    assert name == f"s3://{store.bucket}/2.parquet" and told[:2] == [column, code] and reason in told[2] and told[3]
+    assert name == f"{store.url}/2.parquet" and told[:2] == [column, code] and reason in told[2] and told[3]
 
 
 def test_a_row_that_the_table_does_not_take_is_told_too(connection: Any, store: Store) -> None:
@@ -343,7 +349,7 @@ def test_a_row_that_the_table_does_not_take_is_told_too(connection: Any, store: 
     assert refused(connection, store.copy(entry, target="shop.strict"))["C"] == "23502"
     connection.rollback()
     told = run(
-        connection, f"select error_message from sys_load_error_detail where file_name like 's3://{store.bucket}/%'"
+        connection, f"select error_message from sys_load_error_detail where file_name like '{store.url}/%'"
     )
     assert "not-null" in told[0][0]
 
