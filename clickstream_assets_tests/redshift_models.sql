@@ -52,7 +52,7 @@ WITH conversions AS (
       CAST('2024-04-03' AS DATE),
       CAST('2024-04-04' AS DATE)
     )
-), sessions AS (
+), attributable AS (
   SELECT
     session_key,
     session_date,
@@ -139,6 +139,91 @@ WITH conversions AS (
       CAST('2024-04-04' AS DATE)
     )
     AND NOT is_bot
+), converting AS (
+  SELECT
+    attributable.session_key,
+    attributable.visitor_key,
+    attributable.user_id
+  FROM conversions
+  INNER JOIN attributable
+    ON conversions.stream_key = attributable.stream_key
+    AND conversions.event_ts >= attributable.started_at
+    AND conversions.event_ts <= attributable.ended_at
+  WHERE
+    conversions.event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), wanted AS (
+  SELECT
+    person
+  FROM "analytics"."clickstream"."changed_persons"
+  UNION
+  SELECT
+    'u:' || user_id AS person
+  FROM converting
+  WHERE
+    NOT user_id IS NULL
+  UNION
+  SELECT
+    'v:' || visitor_key AS person
+  FROM converting
+  WHERE
+    NOT visitor_key IS NULL
+  UNION
+  SELECT
+    's:' || session_key AS person
+  FROM converting
+  WHERE
+    user_id IS NULL AND visitor_key IS NULL
+  UNION
+  SELECT
+    'u:' || user_id AS person
+  FROM attributable
+  WHERE
+    NOT user_id IS NULL
+    AND visitor_key IN (
+      SELECT
+        visitor_key
+      FROM converting
+      WHERE
+        NOT visitor_key IS NULL
+    )
+), visitors AS (
+  SELECT
+    visitor_key
+  FROM attributable
+  WHERE
+    NOT visitor_key IS NULL
+    AND (
+      'u:' || user_id IN (
+        SELECT
+          person
+        FROM wanted
+      )
+      OR 'v:' || visitor_key IN (
+        SELECT
+          person
+        FROM wanted
+      )
+    )
+), sessions AS (
+  SELECT
+    *
+  FROM attributable
+  WHERE
+    'u:' || user_id IN (
+      SELECT
+        person
+      FROM wanted
+    )
+    OR 's:' || session_key IN (
+      SELECT
+        person
+      FROM wanted
+    )
+    OR visitor_key IN (
+      SELECT
+        visitor_key
+      FROM visitors
+    )
 ), resolved AS (
   SELECT
     anonymous.session_key,
@@ -245,14 +330,27 @@ WITH conversions AS (
       session_persons.known_until IS NULL
       OR conversions.event_ts < session_persons.known_until
     )
+), to_attribute AS (
+  SELECT
+    *
+  FROM converted
+  WHERE
+    (
+      conversion_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+      OR person IN (
+        SELECT
+          person
+        FROM "analytics"."clickstream"."changed_persons"
+      )
+    )
 ), touches AS (
   SELECT
-    converted.conversion_date,
-    converted.conversion_id,
-    converted.converted_at,
-    converted.revenue,
-    converted.currency,
-    converted.person,
+    to_attribute.conversion_date,
+    to_attribute.conversion_id,
+    to_attribute.converted_at,
+    to_attribute.revenue,
+    to_attribute.currency,
+    to_attribute.person,
     session_persons.session_key,
     session_persons.session_date,
     session_persons.started_at,
@@ -261,26 +359,26 @@ WITH conversions AS (
     session_persons.campaign,
     session_persons.channel,
     ROW_NUMBER() OVER (
-      PARTITION BY converted.conversion_date, converted.conversion_id
+      PARTITION BY to_attribute.conversion_date, to_attribute.conversion_id
       ORDER BY session_persons.started_at, session_persons.session_key
     ) AS touch,
-    COUNT(*) OVER (PARTITION BY converted.conversion_date, converted.conversion_id) AS touches
-  FROM converted
+    COUNT(*) OVER (PARTITION BY to_attribute.conversion_date, to_attribute.conversion_id) AS touches
+  FROM to_attribute
   INNER JOIN session_persons
-    ON converted.person = session_persons.person
-    AND converted.converted_at >= session_persons.started_at
+    ON to_attribute.person = session_persons.person
+    AND to_attribute.converted_at >= session_persons.started_at
   WHERE
     (
       session_persons.known_from IS NULL
-      OR converted.converted_at >= session_persons.known_from
+      OR to_attribute.converted_at >= session_persons.known_from
     )
     AND (
       session_persons.known_until IS NULL
-      OR converted.converted_at < session_persons.known_until
+      OR to_attribute.converted_at < session_persons.known_until
     )
     AND (
-      converted.session_key = session_persons.session_key
-      OR CAST(DATEDIFF(MICROSECOND, session_persons.started_at, converted.converted_at) AS DOUBLE PRECISION) / 1000000 <= 2592000
+      to_attribute.session_key = session_persons.session_key
+      OR CAST(DATEDIFF(MICROSECOND, session_persons.started_at, to_attribute.converted_at) AS DOUBLE PRECISION) / 1000000 <= 2592000
     )
 ), with_shares AS (
   SELECT
@@ -442,6 +540,12 @@ WHERE
     WHERE
       known.event_date = run_window.event_date
   );
+
+-- changed_persons
+SELECT
+  CAST('*' AS VARCHAR(65535)) AS person
+WHERE
+  1 = 0;
 
 -- clickstream_sessions
 WITH pieces AS (

@@ -175,7 +175,7 @@ def test_the_sql_is_redshifts_and_as_it_was_read_last(ran: Home, pytestconfig: p
         f"-- {name}\n{sqlglot.transpile(sql, read='redshift', write='redshift', pretty=True, comments=False)[0]};\n"
         for name, sql in sorted(models(ran, "compiled").items())
     ]
-    assert len(pretty) == 38
+    assert len(pretty) == 39
     text = "\n".join(pretty)
     if pytestconfig.getoption("--write-golden"):
         GOLDEN.write_text(text)

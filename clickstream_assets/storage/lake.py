@@ -161,6 +161,9 @@ class Lake:
     def __init__(self, files: Files, catalog: Catalog):
         self.files = files
         self.catalog = catalog
+        # Manifests never change, and a commit makes few new ones: of 400 days each look would read all, 0.1 s.
+        # By table, the column that tells the day, and address; those of the snapshot that was looked at last.
+        self._manifests: dict[tuple[str, str], dict[str, list[SnapshotFile]]] = {}
 
     @cached_property
     def _catalog(self) -> IcebergCatalog:
@@ -219,29 +222,19 @@ class Lake:
         if iceberg is None or current is None:
             return Snapshot(table, None, (), ())
         wanted = None if days is None else set(days)
-        position = table.partition.index(by or table.day)
-        hour = iceberg.schema().find_field(table.hour).field_id if table.hour else None
-        found = []
-        for manifest in current.manifests(iceberg.io):
-            for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
-                day = _day(entry.data_file.partition[position])
-                if wanted is None or day in wanted:
-                    file = entry.data_file
-                    found.append(
-                        SnapshotFile(
-                            uri=file.file_path,
-                            rows=file.record_count,
-                            day=day,
-                            added=entry.snapshot_id or current.snapshot_id,
-                            size=file.file_size_in_bytes,
-                            width=len(file.value_counts or table.columns),
-                            sequence=entry.sequence_number or 0,
-                            hours=_hours(file, hour) if hour else None,
-                            partition=tuple(file.partition[n] for n in range(len(table.partition))),
-                        )
-                    )
+        day = by or table.day
+        known = self._manifests.get((table.lake, day), {})
+        manifests = {
+            one.manifest_path: known[one.manifest_path]
+            if one.manifest_path in known
+            else _files(one, iceberg, table, day)
+            for one in current.manifests(iceberg.io)
+        }
+        self._manifests[table.lake, day] = manifests
         columns = tuple(field.name for field in iceberg.schema().fields)
-        files = tuple(sorted(found, key=lambda file: (file.day, file.uri)))
+        found = (file for of_manifest in manifests.values() for file in of_manifest)
+        within = (file for file in found if wanted is None or file.day in wanted)
+        files = tuple(sorted(within, key=lambda file: (file.day, file.uri)))
         return Snapshot(table, current.snapshot_id, files, columns)
 
     def version(self, table: Table) -> int | None:
@@ -611,6 +604,29 @@ def _is_in(column: str, values: Sequence[str]) -> BooleanExpression:
     membership: Any = expressions.In  # its signature is for parsed filters, not for names and plain values
     expression: BooleanExpression = membership(column, set(values))
     return expression
+
+
+def _files(manifest: ManifestFile, iceberg: IcebergTable, table: Table, day: str) -> list[SnapshotFile]:
+    """The files that a manifest lists; ``day``: the partition column that tells theirs."""
+    position = table.partition.index(day)
+    hour = iceberg.schema().find_field(table.hour).field_id if table.hour else None
+    found = []
+    for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
+        file = entry.data_file
+        found.append(
+            SnapshotFile(
+                uri=file.file_path,
+                rows=file.record_count,
+                day=_day(file.partition[position]),
+                added=entry.snapshot_id or 0,  # always there: a manifest tells its entries'
+                size=file.file_size_in_bytes,
+                width=len(file.value_counts or table.columns),
+                sequence=entry.sequence_number or 0,
+                hours=_hours(file, hour) if hour else None,
+                partition=tuple(file.partition[n] for n in range(len(table.partition))),
+            )
+        )
+    return found
 
 
 def _hours(file: DataFile, hour: int) -> tuple[int, int]:

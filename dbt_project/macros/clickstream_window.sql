@@ -115,19 +115,19 @@
     {{ return(quoted | join(', ') if quoted else 'null') }}
 {%- endmacro %}
 
-{#- Post-hook of absorbed_event_dates: empty the list of work, unless some reader of it was not selected: then the
-    work stays listed and the next full run does it. -#}
-{% macro clickstream_forget() -%}
-    {%- set changed_event_dates = ref('changed_event_dates') -%}
+{#- Post-hooks of absorbed_event_dates: empty a list of work, unless some reader of one was not selected: then the work
+    stays listed in both and the next full run does it. -#}
+{% macro clickstream_forget(name) -%}
+    {%- set lists = [ref('changed_event_dates').identifier, ref('changed_persons').identifier] -%}
     {%- set missed = [] -%}
     {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if execute else [] -%}
     {%- for node in models if node.unique_id not in selected_resources -%}
-        {%- for parent in node.depends_on.nodes if parent.split('.')[-1] == 'changed_event_dates' -%}
+        {%- for parent in node.depends_on.nodes if parent.split('.')[-1] in lists -%}
             {%- do missed.append(node.unique_id) -%}
         {%- endfor -%}
     {%- endfor -%}
     {%- if not missed -%}
-    delete from {{ changed_event_dates }}
+    delete from {{ ref(name) }}
     {%- endif -%}
 {%- endmacro %}
 

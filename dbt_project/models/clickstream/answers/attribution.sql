@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    pre_hook="{{ clickstream_delete('conversion_date', *reach_of_attribution()) }}",
+    pre_hook="{{ clickstream_delete_attribution() }}",
     sort='conversion_date'
 ) }}
 {%- set reach = reach_of_attribution() %}
@@ -16,28 +16,71 @@ conversions as (
 
 ),
 
-sessions as (
+attributable as (
 
-    select
-        session_key,
-        session_date,
-        stream_key,
-        started_at,
-        ended_at,
-        user_id,
-        visitor_key,
-        login_at,
-        source,
-        medium,
-        campaign,
-        channel,
-        is_bot
+    select {{ attributed_columns() }}
     from {{ ref('clickstream_sessions') }}
-    where
-        {{ in_reach('session_date', reach[0] + attribution_reads_back(), reach[1]) }}
-        and not is_bot
+    where {{ is_attributable() }}
 
 ),
+
+{% if some_persons_changed() -%}
+-- The sessions of the conversions whose own rows may differ.
+converting as (
+
+    select
+        attributable.session_key,
+        attributable.visitor_key,
+        attributable.user_id
+    from conversions
+    inner join attributable
+        on
+            conversions.stream_key = attributable.stream_key
+            and conversions.event_ts >= attributable.started_at
+            and conversions.event_ts <= attributable.ended_at
+    where {{ in_reach('conversions.event_date') }}
+
+),
+
+wanted as (
+
+    select person from {{ ref('changed_persons') }}
+    union
+    {{ persons_of('converting', 'attributable') }}
+
+),
+
+-- Whose a session without a user is tell all sessions of its visitor.
+visitors as (
+
+    select visitor_key
+    from attributable
+    where
+        visitor_key is not null
+        and (
+            'u:' || user_id in (select person from wanted)
+            or 'v:' || visitor_key in (select person from wanted)
+        )
+
+),
+
+sessions as (
+
+    select *
+    from attributable
+    where
+        'u:' || user_id in (select person from wanted)
+        or 's:' || session_key in (select person from wanted)
+        or visitor_key in (select visitor_key from visitors)
+
+),
+{%- else -%}
+sessions as (
+
+    select * from attributable
+
+),
+{%- endif %}
 
 resolved as (
 
@@ -119,15 +162,22 @@ converted as (
 
 ),
 
+to_attribute as (
+
+    select * from converted
+    where {{ of_changed_persons() }}
+
+),
+
 touches as (
 
     select
-        converted.conversion_date,
-        converted.conversion_id,
-        converted.converted_at,
-        converted.revenue,
-        converted.currency,
-        converted.person,
+        to_attribute.conversion_date,
+        to_attribute.conversion_id,
+        to_attribute.converted_at,
+        to_attribute.revenue,
+        to_attribute.currency,
+        to_attribute.person,
         session_persons.session_key,
         session_persons.session_date,
         session_persons.started_at,
@@ -136,21 +186,21 @@ touches as (
         session_persons.campaign,
         session_persons.channel,
         row_number() over (
-            partition by converted.conversion_date, converted.conversion_id
+            partition by to_attribute.conversion_date, to_attribute.conversion_id
             order by session_persons.started_at, session_persons.session_key
         ) as touch,
-        count(*) over (partition by converted.conversion_date, converted.conversion_id) as touches
-    from converted
+        count(*) over (partition by to_attribute.conversion_date, to_attribute.conversion_id) as touches
+    from to_attribute
     inner join session_persons
         on
-            converted.person = session_persons.person
-            and converted.converted_at >= session_persons.started_at
+            to_attribute.person = session_persons.person
+            and to_attribute.converted_at >= session_persons.started_at
     where
-        (session_persons.known_from is null or converted.converted_at >= session_persons.known_from)
-        and (session_persons.known_until is null or converted.converted_at < session_persons.known_until)
+        (session_persons.known_from is null or to_attribute.converted_at >= session_persons.known_from)
+        and (session_persons.known_until is null or to_attribute.converted_at < session_persons.known_until)
         and (
-            converted.session_key = session_persons.session_key
-            or {{ seconds_between('session_persons.started_at', 'converted.converted_at') }}
+            to_attribute.session_key = session_persons.session_key
+            or {{ seconds_between('session_persons.started_at', 'to_attribute.converted_at') }}
             <= {{ attribution_lookback() }}
         )
 

@@ -3,10 +3,17 @@
     alias='sessions',
     materialized='incremental',
     incremental_strategy='append',
-    pre_hook="{{ clickstream_delete('session_date', *reach_of_sessions()) }}",
+    pre_hook=[
+        "{{ clickstream_keep_sessions() }}",
+        "{{ clickstream_delete('session_date', *reach_of_sessions()) }}"
+    ],
+    post_hook=["{{ clickstream_list_persons() }}", "{{ clickstream_drop_sessions() }}"],
     dist='stream_key',
     sort='session_date'
 ) }}
+
+-- Written to in the transaction of the sessions:
+-- depends_on: {{ ref('changed_persons') }}
 
 with
 

@@ -2,11 +2,12 @@
     materialized='incremental',
     incremental_strategy='append',
     pre_hook="{{ clickstream_delete('event_date') }}",
-    post_hook="{{ clickstream_forget() }}"
+    post_hook=["{{ clickstream_forget('changed_event_dates') }}", "{{ clickstream_forget('changed_persons') }}"]
 ) }}
 
--- Written after everything that reads the list of work:
+-- Written after everything that reads the lists of work:
 -- depends_on: {{ ref('changed_event_dates') }}
+-- depends_on: {{ ref('changed_persons') }}
 -- depends_on: {{ ref('event_days') }}
 -- depends_on: {{ ref('visitor_weeks') }}
 -- depends_on: {{ ref('identity_days') }}
