@@ -1,14 +1,19 @@
-"""The benchmark's input: one CSV file of N good records, all of one day, made once and kept.
+"""The benchmark's inputs, made once and kept: a CSV file of N good records of one day, and clickstream's landing files.
 
-The records come from the package's own generator. They are rewritten as an export that most shops would send: time
-stamps to the second and each user's sessions counted from 1, which gives 44 bytes a record. The same N gives the same
-bytes.
+The records come from the package's own generators. Those of the CSV file are rewritten as an export that most shops
+would send: time stamps to the second and each user's sessions counted from 1, which gives 44 bytes a record. The same N
+gives the same bytes.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
-from datetime import date
+import random
+import shutil
+from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +25,13 @@ from clickstream_assets.generate.ecommerce import COLUMNS, MAX_DAILY_SESSIONS
 
 #: a day that the generator does not compress
 DAY = date(2024, 7, 2)
+
+#: events of a file that comes later on that day
+INTRADAY = 10_000
+
+_TYPES = ("page_view", "page_view", "product_view", "click", "add_to_cart", "purchase")
+_QUERIES = ("?utm_source=google&utm_medium=cpc", "?utm_source=newsletter&utm_medium=email", "", "", "")
+_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Safari/537.36"
 
 
 def make(folder: Path, rows: int) -> Path:
@@ -49,3 +61,53 @@ def _plain(content: bytes) -> pa.Table:
     sessions = pa.array((records["SessionID"].to_numpy() - 1) % MAX_DAILY_SESSIONS + 1)
     seconds = pc.strftime(records["Timestamp"].cast(pa.timestamp("s"), safe=False), "%Y-%m-%d %H:%M:%S")
     return records.set_column(1, "SessionID", sessions).set_column(2, "Timestamp", seconds)
+
+
+def events(folder: Path, rows_per_day: int, *, days: int = 1, last: date = DAY) -> Path:
+    """A landing folder with what ``clickstream generate clickstream`` writes for so many days."""
+    path = folder / f"events={rows_per_day}-days={days}-last={last}"
+    if not path.exists():
+        unfinished = path.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+        def write(name: str, content: bytes) -> None:
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_bytes(content)
+
+        first = last - timedelta(days=days - 1)
+        generator("clickstream")(write, first=first, last=last, rows_per_day=rows_per_day)
+        os.replace(unfinished, path)
+    return path
+
+
+def plain_events(landing: Path, day: date, count: int, *, arrival: date, hours: Sequence[int] = range(24)) -> Path:
+    """Put a file of events of one day, in some of its hours, into landing; when they arrive is another matter.
+
+    The events of two files are never the same.
+    """
+    path = landing / f"clickstream/year={arrival:%Y}/month={arrival:%m}/day={arrival:%d}/{day}-{len(hours)}-hours.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = random.Random(path.name)  # noqa: S311 the same file each time
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        for number in range(count):
+            visitor = draw.randrange(max(count // 3, 1))
+            event = {
+                "event_id": f"{path.name}-{arrival}-{number}",
+                "event_type": draw.choice(_TYPES),
+                "timestamp": f"{day}T{draw.choice(hours):02}:{draw.randrange(60):02}:{draw.randrange(60):02}Z",
+                "session_id": f"{day}-{visitor}-{draw.randrange(2)}",
+                "page_url": f"https://shop.example.com/p/{draw.randrange(500)}{draw.choice(_QUERIES)}",
+                "user_agent": _AGENT.format(120 + visitor % 5),
+                "ip": f"10.{visitor >> 8 & 255}.{visitor & 255}.7",
+            }
+            if visitor % 2:
+                event["user_id"] = f"u_{visitor}"
+            if event["event_type"] == "purchase":
+                event |= {"product_id": "prod_1001", "quantity": 1, "price": 9.5, "currency": "EUR"}
+            file.write(json.dumps(event) + "\n")
+    return path
+
+
+def event_bytes(landing: Path) -> int:
+    """Bytes of the JSON in landing files."""
+    return sum(len(gzip.decompress(path.read_bytes())) for path in landing.rglob("*.gz"))

@@ -1,7 +1,8 @@
 """This project as a contender: what its engines take in a warm process, and what its steps took in any run.
 
-Runs are made by ``run_domain`` alone; ``ENGINES`` names what is timed inside. As a script, ``python product.py
-INPUT.csv HOME`` prints one JSON line with the seconds of each engine step.
+As a script, ``python product.py ecommerce INPUT.csv HOME`` or ``python product.py clickstream LANDING HOME`` prints one
+JSON line with the seconds of each engine step. Of e-commerce that is a run, made by ``run_domain`` alone; ``ENGINES``
+names what is timed inside. Of clickstream the same functions are called one by one, without Dagster and dbt.
 """
 
 from __future__ import annotations
@@ -16,13 +17,26 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+if __package__:  # in tests; otherwise these are scripts
+    from benchmarks import data
+else:
+    import data
+
 #: the steps of an e-commerce run, by what they are called here
 STEPS = {"raw": "ecommerce_raw__events_raw", "cleaned": "ecommerce__events_cleaned", "gold": "ecommerce_models"}
+
+#: the same of clickstream
+EVENT_STEPS = {
+    "raw": "clickstream_raw__events_raw",
+    "cleaned": "clickstream__events_cleaned",
+    "dbt": "clickstream_models",
+}
 
 #: the functions that do the work: module, name, and the step they belong to (of ``publish``: its table's)
 ENGINES = (
@@ -35,13 +49,23 @@ ENGINES = (
 
 def land(source: Path, home: Path) -> date:
     """Put the input into a home's landing folder and return its day; a link where the file system has links."""
-    folder = home / "landing" / "ecommerce" / source.parent.name
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, folder / source.name)
-    except OSError:
-        shutil.copyfile(source, folder / source.name)
+    _link(source, home / "landing" / "ecommerce" / source.parent.name / source.name)
     return date.fromisoformat(source.parent.name.removeprefix("ingestion_date="))
+
+
+def land_events(source: Path, home: Path) -> None:
+    """Put all files of a landing folder into a home's."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            _link(path, home / "landing" / path.relative_to(source))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def engine_steps(home: Path, day: date) -> dict[str, float]:
@@ -68,6 +92,85 @@ def engine_steps(home: Path, day: date) -> dict[str, float]:
         run_domain(domain("ecommerce"), day, day)
     by_dagster = {f"{name} step": seconds for name, seconds in steps(home, day).items()}
     return {name: took[name] for name in STEPS} | by_dagster | dbt_seconds(home)
+
+
+def event_steps(source: Path, home: Path, day: date) -> dict[str, float]:
+    """Seconds of the engines' functions for a day of clickstream, in a warm process, and for a file that comes later.
+
+    First a day of two events goes the same way. Then the day, whose late events touch three days before it, and then a
+    file of ``data.INTRADAY`` events of one hour of it. A step is reading or transforming, the guards, and publishing to
+    the lake and the warehouse; ``intraday …`` are the steps of the later file.
+    """
+    os.environ["CLICKSTREAM_HOME"] = str(home)
+    earlier = day - timedelta(days=10)
+    data.plain_events(home / "landing", earlier, 2, arrival=earlier)
+    load_events(earlier)
+    land_events(source, home)
+    took = load_events(day)
+    data.plain_events(home / "landing", day, data.INTRADAY, arrival=day, hours=(17,))
+    return took | {f"intraday {name}": seconds for name, seconds in _whole(load_events(day)).items()}
+
+
+def load_events(day: date) -> dict[str, float]:
+    """Raw for a day of arrival, and cleaned for all days that it changed; seconds of each part.
+
+    Raises:
+        RuntimeError: a guard failed.
+    """
+    from clickstream_assets import domains, guards, repair
+    from clickstream_assets.parsing.landing import LandingLoader
+    from clickstream_assets.platform import Platform
+    from clickstream_assets.settings import Settings
+    from clickstream_assets.storage import cleaning, publishing
+
+    platform = Platform(Settings.from_environment())
+    events = replace(domains.domain("clickstream"), row_models=())
+    (feed,) = events.feeds
+    limits = platform.settings.limits
+    took: dict[str, float] = {}
+    marked = time.perf_counter()
+
+    def mark(name: str) -> None:
+        nonlocal marked
+        now = time.perf_counter()
+        took[name], marked = now - marked, now
+
+    def finish(staged: Any, step: str) -> None:
+        checks = [*staged.checks(rejected_share=1), guards._no_personal_data(staged, platform)]
+        if failed := [check.description for check in checks if not check.passed]:
+            raise RuntimeError(f"{step}: {failed}")
+        mark(f"{step} guards")
+        publishing.publish(platform.lake, platform.warehouse, staged)
+        mark(f"{step} publish")
+
+    shape = feed.load_shape(platform)
+    loader = LandingLoader(feed, landing=platform.landing, lake=platform.lake, limits=limits, shape=shape)
+    known = platform.warehouse.landing_files(feed.root)
+    staged = loader.stage([day], known, run_id="raw", progress=lambda _: None)
+    mark("raw stage")
+    finish(staged, "raw")
+    days = sorted({day, *repair.pending_days(platform, events)})
+    staged = cleaning.stage(
+        platform.spark,
+        platform.lake,
+        source=platform.lake.snapshot(feed.raw, days, by=feed.cleaned.day),
+        target=feed.cleaned,
+        transform=feed.load_transform(),
+        days=days,
+        run_id="cleaned",
+        made=platform.warehouse.accounts(feed.cleaned.name),
+    )
+    mark("cleaned stage")
+    finish(staged, "cleaned")
+    return took
+
+
+def _whole(took: dict[str, float]) -> dict[str, float]:
+    """Seconds of the two steps, of those of their parts."""
+    return {
+        step: sum(seconds for name, seconds in took.items() if name.startswith(f"{step} "))
+        for step in ("raw", "cleaned")
+    }
 
 
 @contextlib.contextmanager
@@ -106,7 +209,7 @@ def _step_of(arguments: tuple[Any, ...]) -> str:
     return next(name for name, step in STEPS.items() if step == key)
 
 
-def steps(home: Path, day: date) -> dict[str, float]:
+def steps(home: Path, day: date, names: dict[str, str] = STEPS) -> dict[str, float]:
     """Seconds of each step of the newest run of a day in that home, as Dagster recorded them."""
     import dagster as dg  # noqa: TID251 reads the records of a run
 
@@ -117,7 +220,7 @@ def steps(home: Path, day: date) -> dict[str, float]:
         for run in reversed(runs):
             for step in instance.get_run_step_stats(run.run_id):
                 took[step.step_key] = (step.end_time or 0.0) - (step.start_time or 0.0)
-    return {name: took[key] for name, key in STEPS.items()}
+    return {name: took[key] for name, key in names.items()}
 
 
 def dbt_seconds(home: Path) -> dict[str, float]:
@@ -145,12 +248,16 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
 def main() -> None:
     """Measure the engine steps on one input, in a home of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("domain", choices=["ecommerce", "clickstream"])
     parser.add_argument("input", type=Path)
     parser.add_argument("home", type=Path)
     arguments = parser.parse_args()
     home = arguments.home.absolute()
-    day = land(arguments.input, home)
-    print(json.dumps(engine_steps(home, day)))
+    if arguments.domain == "ecommerce":
+        took = engine_steps(home, land(arguments.input, home))
+    else:
+        took = event_steps(arguments.input, home, data.DAY)
+    print(json.dumps(took))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks import data, product
+from benchmarks import clickstream, data, product
+from benchmarks.measuring import Measured
 from clickstream_assets_tests.conftest import HEADER, Home, use_home
+from clickstream_assets_tests.events import event, land
 
 FOLDER = Path(data.__file__).parent
+FIRST, REPAIR = clickstream.FIRST, clickstream.REPAIR
 PEERS = {"pyspark": "pyspark_jvm.py", "duckdb": "duckdb_sql.py", "polars": "polars_script.py"}
 if shutil.which("java") is None:
     del PEERS["pyspark"]  # a JVM is the one thing here that does not come from PyPI
@@ -55,6 +59,29 @@ new, 1 ,2024-07-06 10:00:03,purchase,prod_1,1e2, purchase
 new,2,2024-07-07 10:00:03,purchase,prod_2,0.005,"paid, ""later"", all"
 new,,2024-07-07 10:00:04,survey,,3,
 """.splitlines()
+
+
+#: events that break a rule each, and of those that look odd and are good
+BROKEN_EVENTS = (
+    *({"event_id": wrong} for wrong in ("", None)),
+    *({"event_type": wrong} for wrong in (" ", None)),
+    *({"timestamp": wrong} for wrong in (None, "", "yesterday", "18:00:26", 2024, "2024-02-30T00:00:00Z")),
+    *({"timestamp": wrong} for wrong in ("2023-12-31 23:59:59", "2024-07-04T00:00:00Z", "2024-01-01T00:00:00+01:00")),
+    *({"quantity": wrong} for wrong in (-1, 1.5, "many", 3_000_000_000)),
+    *({"price": wrong} for wrong in (-19.99, "free", "NaN", 10_000_000_000)),
+)
+ODD_EVENTS = (
+    {"timestamp": "2024-07-03T01:00:00+02:00"},
+    {"timestamp": "2024-07-03 23:59:59.999999"},
+    {"timestamp": 1719907200123},
+    {"event_type": " click ", "user_id": " ", "session_id": 7},
+    {"quantity": 2.0, "price": 19.995, "currency": "eur"},
+    {"quantity": "3", "price": 0.005, "properties": {"a": [1, None, "ö"], "b": {}}},
+    {"quantity": 2147483648, "price": 1e2},
+    {"page_url": "https://shop.example.com?utm_source=a%20b&utm_campaign=c+d#utm_term=e"},
+    {"page_url": "/p/1?x=1&gclid=1", "referrer": "http://WWW.Example.com:80/x?y"},
+    {"page_url": "", "referrer": "here", "user_agent": "python-requests/2.31.0"},
+)
 
 
 @dataclass(frozen=True)
@@ -159,14 +186,110 @@ def test_the_steps_of_a_run_are_read_from_its_records(made: Made) -> None:
 
 def test_the_driver_writes_its_results(tmp_path: Path) -> None:
     results = tmp_path / "RESULTS.md"
-    options = ["--rows", "500", "--rounds", "1", "--only", "de", "--data", tmp_path / "data", "--results", results]
+    results.write_text(f"# Results\nfound before\n\n{clickstream.TITLE}\nstays\n")
+    options = ["--rows", "500", "--rounds", "1", "--only", "ecommerce", "--contenders", "de"]
+    options += ["--data", tmp_path / "data", "--results", results]
     done = subprocess.run([sys.executable, FOLDER / "run.py", *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     text = results.read_text()
     assert text == done.stdout[: len(text)]
     assert "| d | plain DuckDB script |" in text
+    assert text.startswith("# Results\nWritten by") and text.endswith(f"\n\n{clickstream.TITLE}\nstays\n")
     assert str(tmp_path) not in text
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["rows=500"]
+
+
+def test_the_results_of_ecommerce_stay_when_only_clickstream_is_measured(tmp_path: Path) -> None:
+    results = tmp_path / "RESULTS.md"
+    before = (FOLDER / "RESULTS.md").read_text().partition(clickstream.TITLE)[0].strip()
+    results.write_text(f"{before}\n\n{clickstream.TITLE}\nfound before\n")
+    code = f"""if True:
+        import run, pathlib
+        results = pathlib.Path({str(results)!r})
+        run.write(results, run.written(results) | {{"clickstream": "{clickstream.TITLE} of now"}})
+    """
+    subprocess.run([sys.executable, "-c", code], cwd=FOLDER, check=True)
+    assert results.read_text() == f"{before}\n\n{clickstream.TITLE} of now\n"
+
+
+@pytest.fixture(scope="module")
+def events_made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Made, dict[str, list[Measured]]]]:
+    """What the engines and DuckDB made of the same events, and what they took."""
+    folder = tmp_path_factory.mktemp("events")
+    source = data.events(folder / "data", 2000)
+    with pytest.MonkeyPatch.context() as environment:
+        home = use_home(folder / "home", environment)
+        odd = [
+            event(f"odd-{number}", "2024-07-02T10:00:00Z") | more
+            for number, more in enumerate((*BROKEN_EVENTS, *ODD_EVENTS))
+        ]
+        land(Home(folder), str(data.DAY), "odd.gz", *odd, between="")
+        os.rename(next((folder / "landing").rglob("odd.gz")), next(source.rglob("*.gz")).with_name("odd.gz"))
+        duckdb = clickstream.measure("duckdb", source, folder / "duckdb")
+        engines = Measured(1, 1, 1, product.event_steps(source, home.path, data.DAY))
+        yield Made(home, folder), {"engines": [engines], "duckdb": [duckdb]}
+
+
+def test_the_script_keeps_the_same_clickstream_events(events_made: tuple[Made, dict[str, list[Measured]]]) -> None:
+    made, _ = events_made
+    columns = (
+        "event_id, event_type, user_id, session_id, event_ts, event_hour, page_url, page_path, utm_source, utm_medium, "
+        "utm_campaign, utm_term, utm_content, click_id, referrer, referrer_host, user_agent, is_bot, product_id, "
+        "quantity, price, currency, revenue, properties, event_date"
+    )
+    # Less the events of the warm-up and those that came later.
+    of_both = f"select {columns} from clickstream.events_cleaned where event_id not like '%-hours.gz-%'"
+    wanted = _sorted(made.home.query(of_both))
+    assert len(wanted) == 2000 - 8 + len(ODD_EVENTS)
+    assert made.of_peer("duckdb", "silver", f"select {columns} from found") == wanted
+    assert made.of_peer("duckdb", "bronze", "select count(*) from found") == [(2000 + len(BROKEN_EVENTS + ODD_EVENTS),)]
+    assert made.home.one("select count(*) from clickstream.events_cleaned") == (len(wanted) + 2 + data.INTRADAY,)
+
+
+def test_what_is_measured_of_clickstream_is_reported(events_made: tuple[Made, dict[str, list[Measured]]]) -> None:
+    _, found = events_made
+    (engines,) = found["engines"]
+    assert list(engines.phases) == [
+        *(f"{step} {part}" for step in ("raw", "cleaned") for part in ("stage", "guards", "publish")),
+        *("intraday raw", "intraday cleaned"),
+    ]
+    assert min(engines.phases.values()) > 0
+    tenfold = Measured(1, 1, 1, {name: 11 * seconds for name, seconds in engines.phases.items()})
+    days = {name: [Measured(1, 1, 1, {"raw": 1, "cleaned": 1, "dbt": dbt})] for name, dbt in ((FIRST, 3), (REPAIR, 5))}
+    text = clickstream.report(found | {"engines10": [tenfold]}, {40: days}, 2000, 1, 450.0)
+    assert "450 bytes of JSON each" in text
+    assert "| 10 times the events in at most 10.5 × the time | 11.00 × | **missed** |" in text
+    assert "after 40 days in at most 1.2 × the first run of a new day | 1.40 × | **missed** |" in text
+    assert "| peak memory under 2 GB | 0.00 GB | met |" in text
+
+
+def test_the_steps_of_clickstream_are_printed_for_the_driver(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(product, "event_steps", lambda *given: {"given": [str(one) for one in given]})
+    monkeypatch.setattr(sys, "argv", ["product.py", "clickstream", "landing", str(home.path)])
+    product.main()
+    assert json.loads(capsys.readouterr().out) == {"given": ["landing", str(home.path), str(data.DAY)]}
+
+
+def test_after_a_history_a_new_day_and_an_old_one_take_turns(tmp_path: Path, home: Home) -> None:
+    last, counts = clickstream.HISTORY_LAST, [Counter[date]()]
+
+    def run(folder: Path, first: date, day: date) -> Measured:
+        assert folder == home.path
+        home.run(str(first), str(day), domain="clickstream")
+        rows = home.query("select event_date, count(*) from clickstream.events_enhanced group by 1")
+        counts.append(Counter(dict(rows)))
+        return Measured(1, 1, 1, product.steps(folder, day, product.EVENT_STEPS) if first == day else {})
+
+    source = data.events(tmp_path, 100, days=3, last=last)
+    found = clickstream.after_history(source, home.path, 3, 1, run=run, events=300)
+    assert not home.path.exists()
+    _, history, with_new, with_late = counts
+    assert with_new - history == {last + timedelta(days=1): 300}
+    assert with_late - with_new == {last - timedelta(days=1): 3}
+    assert [list(measured.phases) for (measured,) in found.values()] == [["raw", "cleaned", "dbt"]] * 2
+    assert min(seconds for (measured,) in found.values() for seconds in measured.phases.values()) > 0
 
 
 def _sorted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

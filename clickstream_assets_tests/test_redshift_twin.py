@@ -348,9 +348,7 @@ def test_a_row_that_the_table_does_not_take_is_told_too(connection: Any, store: 
     entry = store.put("1.parquet", table().select(["name"]))
     assert refused(connection, store.copy(entry, target="shop.strict"))["C"] == "23502"
     connection.rollback()
-    told = run(
-        connection, f"select error_message from sys_load_error_detail where file_name like '{store.url}/%'"
-    )
+    told = run(connection, f"select error_message from sys_load_error_detail where file_name like '{store.url}/%'")
     assert "not-null" in told[0][0]
 
 
