@@ -360,7 +360,7 @@ def shaped(*events: dict, key: bytes = KEY, arrival: date = ARRIVAL) -> list[dic
     rows = pa.table({name: pa.array([event.get(name) for event in events], pa.string()) for name in names})
     count = len(events)
     batch = Batch(count, rows, np.arange(count), np.arange(count))
-    made = privacy.shaper(key, START)(batch, arrival)
+    made = privacy.shaper(privacy.Pseudonyms(key), START)(batch, arrival)
     assert made.found == count and made.rows.num_rows == count
     lineage = {"ingestion_timestamp", "source_file", "source_line", "record_number", "content_hash", "arrival_date"}
     wanted = [f for f in CLICKSTREAM_RAW.arrow if f.name not in lineage]
@@ -442,5 +442,5 @@ def test_what_goes_to_quarantine_has_no_address():
     rows = pa.table({name: pa.array([], pa.string()) for name in (*privacy.EVENT, "extra")})
     broken = [Broken(1, 1, "bad_json", '{"email":"ann@example.com","ip":"1.2.3.4"')]
     none = pa.array([], pa.int64()).to_numpy()
-    made = privacy.shaper(KEY, START)(Batch(1, rows, none, none, broken), ARRIVAL)
+    made = privacy.shaper(privacy.Pseudonyms(KEY), START)(Batch(1, rows, none, none, broken), ARRIVAL)
     assert made.broken == [Broken(1, 1, "bad_json", '{"email":"[email]","ip":"[ip]"')]

@@ -23,13 +23,14 @@ class Events:
     def __init__(self, key: bytes, start_date: date):
         self._key = key
         self._start_date = start_date
+        self._pseudonyms = privacy.Pseudonyms(key)
         self._of_thread = threading.local()
-        self.identity = f"{_VERSION} {privacy.Pseudonyms(key).key_id} {start_date}"
+        self.identity = f"{_VERSION} {self._pseudonyms.key_id} {start_date}"
 
     def __call__(self, batch: Batch, day: date) -> Batch:
         """The batch without e-mail and IP addresses."""
         if not hasattr(self._of_thread, "shaper"):
-            self._of_thread.shaper = privacy.shaper(self._key, self._start_date)
+            self._of_thread.shaper = privacy.shaper(self._pseudonyms, self._start_date)
         shaped: Batch = self._of_thread.shaper(batch, day)
         return shaped
 

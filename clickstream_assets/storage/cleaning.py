@@ -229,7 +229,8 @@ def _without_copies(
     compared = F.broadcast(session.createDataFrame(ids))
     single = [clean(part.join(compared, key, "left_anti")).accepted for part in parts]
     copied = rows.join(compared, key, "left_semi")
-    if ids.num_rows <= _FETCHED:  # so that all rows are looked through once, and not for the count too
+    fetched = ids.num_rows <= _FETCHED
+    if fetched:  # so that all rows are looked through once
         copied = session.createDataFrame(copied.toArrow(), copied.schema)
     copies = clean(copied).accepted
     greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
@@ -237,9 +238,12 @@ def _without_copies(
     if elsewhere.num_rows:
         there = session.createDataFrame(elsewhere.append_column("_there", pa.repeat(True, elsewhere.num_rows)))
         ranked = ranked.join(there, key, "left").withColumn("_kept", F.col("_kept") & F.col("_there").isNull())
+    ranked = ranked.select(*target.arrow.names, "_kept")
+    if fetched:  # and these cleaned once, not for the count too
+        ranked = session.createDataFrame(ranked.toArrow(), ranked.schema)
     for day, count in ranked.where("not _kept").groupBy(target.day).count().collect():
         counts.duplicate[day] += count
-    best = ranked.where("_kept").select(*target.arrow.names)
+    best = ranked.where("_kept").drop("_kept")
     return [single[0].unionByName(best), *single[1:]]
 
 
