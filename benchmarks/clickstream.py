@@ -183,7 +183,8 @@ def report(
     lines += [f"| {name} | {_parts(runs)} |" for name, runs in found.items()]
     lines += [
         "",
-        f"`intraday …`: a file of {data.INTRADAY:,} events in one hour of the day, after it, in the same process.",
+        f"`intraday …`: a file of {data.INTRADAY:,} events in one hour of the day, after it, in the same process; the "
+        "median of three such files.",
     ]
     return "\n".join(lines) + "\n"
 

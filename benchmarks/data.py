@@ -85,7 +85,8 @@ def plain_events(landing: Path, day: date, count: int, *, arrival: date, hours: 
 
     The events of two files are never the same.
     """
-    path = landing / f"clickstream/year={arrival:%Y}/month={arrival:%m}/day={arrival:%d}/{day}-{len(hours)}-hours.gz"
+    folder = landing / f"clickstream/year={arrival:%Y}/month={arrival:%m}/day={arrival:%d}"
+    path = folder / f"plain-{day}-{hours[0]}-{hours[-1]}.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     draw = random.Random(path.name)  # noqa: S311 the same file each time
     with gzip.open(path, "wt", compresslevel=1) as file:
