@@ -243,7 +243,7 @@ def test_the_script_keeps_the_same_clickstream_events(events_made: tuple[Made, d
     assert len(wanted) == 2000 - 8 + len(ODD_EVENTS)
     assert made.of_peer("duckdb", "silver", f"select {columns} from found") == wanted
     assert made.of_peer("duckdb", "bronze", "select count(*) from found") == [(2000 + len(BROKEN_EVENTS + ODD_EVENTS),)]
-    assert made.home.one("select count(*) from clickstream.events_cleaned") == (len(wanted) + 2 + data.INTRADAY,)
+    assert made.home.one("select count(*) from clickstream.events_cleaned") == (len(wanted) + 2 + 3 * data.INTRADAY,)
 
 
 def test_what_is_measured_of_clickstream_is_reported(events_made: tuple[Made, dict[str, list[Measured]]]) -> None:
