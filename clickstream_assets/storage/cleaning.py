@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from clickstream_assets.storage.spark import Split
     from clickstream_assets.transforms.rules import Transform
 
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 _TYPES = {field.name: field.type for table in (QUARANTINE, CLICKSTREAM_CLEANED) for field in table.arrow}
 
@@ -221,6 +218,7 @@ def _without_copies(
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
+    from pyspark.sql import types as T
 
     session = rows.sparkSession
     key = [target.day, unique]
@@ -243,7 +241,8 @@ def _without_copies(
         ranked = ranked.join(there, key, "left").withColumn("_kept", F.col("_kept") & F.col("_there").isNull())
     ranked = ranked.select(*target.arrow.names, "_kept")
     if fetched:  # and these cleaned once, not for the count too
-        ranked = session.createDataFrame(ranked.toArrow(), ranked.schema)
+        schema = T.StructType([*target.spark.fields, T.StructField("_kept", T.BooleanType())])
+        ranked = session.createDataFrame(ranked.toArrow(), schema)
     for day, count in ranked.where("not _kept").groupBy(target.day).count().collect():
         counts.duplicate[day] += count
     best = ranked.where("_kept").drop("_kept")
@@ -297,22 +296,13 @@ def _partial(made: _Made, source: Snapshot, unique: str, day: date, added: Seque
     if whole or (made.rows.rows(day), rejected) != (account.rows_out, account.rejected):
         return None
     old = [file for file in source.of(day) if file not in added]
-    new_rows = _read(made.lake, added, [unique, hour])
-    old_rows = _each(lambda file: _read(made.lake, [file], [unique, hour]), old)  # of 1,000,000 rows: not as one table
-    new_ids = pc.unique(new_rows[unique]).drop_null()
-    same = _each(lambda rows: pc.unique(rows[hour].filter(pc.is_in(rows[unique], value_set=new_ids))), old_rows)
-    hours = sorted({value for found in (pc.unique(new_rows[hour]), *same) for value in found.to_pylist()})
-    made_again = pa.array(hours, pa.int64())
-    here = _each(lambda rows: rows[unique].filter(pc.is_in(rows[hour], value_set=made_again)), old_rows)
-    old_here = sum(map(len, here))
-    ids_here = pc.unique(pa.chunked_array([chunk for ids in here for chunk in ids.chunks], pa.string())).drop_null()
-
-    def in_both(rows: pa.Table) -> pa.ChunkedArray:
-        ids = rows[unique].filter(pc.invert(pc.is_in(rows[hour], value_set=made_again)))
-        return ids.filter(pc.is_in(ids, value_set=ids_here))
-
-    common = [chunk for ids in _each(in_both, old_rows) for chunk in ids.chunks]
-    elsewhere = pc.unique(pa.chunked_array(common, pa.string())).drop_null()
+    new_rows, old_rows = _read(made.lake, added, [unique, hour]), _read(made.lake, old, [unique, hour])
+    same = old_rows.filter(pc.is_in(old_rows[unique], value_set=pc.unique(new_rows[unique]).drop_null()))
+    hours = sorted(set(pc.unique(new_rows[hour]).to_pylist()) | set(pc.unique(same[hour]).to_pylist()))
+    here = pc.is_in(old_rows[hour], value_set=pa.array(hours, pa.int64()))
+    old_here, old_elsewhere = old_rows.filter(here), old_rows.filter(pc.invert(here))
+    common = pc.is_in(old_elsewhere[unique], value_set=pc.unique(old_here[unique]).drop_null())
+    elsewhere = pc.unique(old_elsewhere[unique].filter(common)).drop_null()
     kept = [file for file in made.rows.of(day) if file.hours and file.hours[0] not in hours]
     if not kept:
         return None
@@ -320,18 +310,18 @@ def _partial(made: _Made, source: Snapshot, unique: str, day: date, added: Seque
         ids = _read(made.lake, kept, [unique])[unique]
         elsewhere = pc.unique(ids.filter(pc.is_in(ids, value_set=elsewhere)))
     found = _read(made.lake, rejects, QUARANTINE.arrow.names)
-    stays = pc.invert(pc.is_in(found["partition_hour"], value_set=made_again))
+    stays = pc.invert(pc.is_in(found["partition_hour"], value_set=pa.array(hours, pa.int64())))
     others = found.filter(stays)
     rows_out = sum(file.rows for file in kept)
     return _Partial(
         day,
         hours,
-        new_rows.num_rows + old_here,
+        new_rows.num_rows + old_here.num_rows,
         _flat(elsewhere),
         [StagedFile(made.lake.files.relative(file.uri), file.rows, day) for file in kept],
         others,
         # The ledger's less those of the hours: their old raw rows that were neither kept nor rejected.
-        account.duplicate - (old_here - (account.rows_out - rows_out) - (account.rejected - others.num_rows)),
+        account.duplicate - (old_here.num_rows - (account.rows_out - rows_out) - (account.rejected - others.num_rows)),
     )
 
 
@@ -344,15 +334,8 @@ def _read(lake: Lake, files: Sequence[SnapshotFile], columns: Sequence[str]) -> 
 
     if not files:
         return pa.schema([(name, _TYPES[name]) for name in columns]).empty_table()
-    return pa.concat_tables(_each(read, files), promote_options="default").select(list(columns))
-
-
-def _each(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """What a function of Arrow's returns for each, two at a time."""
-    if len(items) < 2:
-        return list(map(function, items))
-    with ThreadPoolExecutor(2, thread_name_prefix="each") as threads:
-        return list(threads.map(function, items))
+    with ThreadPoolExecutor(2, thread_name_prefix="read") as threads:
+        return pa.concat_tables(threads.map(read, files), promote_options="default").select(list(columns))
 
 
 def _flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
