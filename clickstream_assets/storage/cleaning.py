@@ -218,7 +218,6 @@ def _without_copies(
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
-    from pyspark.sql import types as T
 
     session = rows.sparkSession
     key = [target.day, unique]
@@ -241,8 +240,7 @@ def _without_copies(
         ranked = ranked.join(there, key, "left").withColumn("_kept", F.col("_kept") & F.col("_there").isNull())
     ranked = ranked.select(*target.arrow.names, "_kept")
     if fetched:  # and these cleaned once, not for the count too
-        schema = T.StructType([*target.spark.fields, T.StructField("_kept", T.BooleanType())])
-        ranked = session.createDataFrame(ranked.toArrow(), schema)
+        ranked = session.createDataFrame(ranked.toArrow(), ranked.schema)
     for day, count in ranked.where("not _kept").groupBy(target.day).count().collect():
         counts.duplicate[day] += count
     best = ranked.where("_kept").drop("_kept")
