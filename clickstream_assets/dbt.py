@@ -19,6 +19,7 @@ import queue
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parent.parent / "dbt_project"
 #: what a manifest is made with besides the project: another version of one of them makes another manifest
 PARSERS = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-duckdb", "dbt-redshift")
-#: parsed projects that are kept: processes that loaded the graph before an edit go on with theirs
-_KEPT = 5
+#: parsed projects that are kept, and seconds since its last use for which any is: processes that loaded the graph
+#: before an edit, or for another database, go on with theirs
+_KEPT, _IN_USE = 5, 24 * 3600
 
 
 class Translator(DagsterDbtTranslator):
@@ -87,6 +89,7 @@ def manifest(settings: Settings) -> Path:
                     os.rename(temporary, path.parent)
                     _forget_old(target)
             path = target / _fingerprint(settings) / "manifest.json"
+    os.utime(path)
     return path
 
 
@@ -115,9 +118,10 @@ def _fingerprint(settings: Settings) -> str:
 
 
 def _forget_old(target: Path) -> None:
-    parsed = sorted(target.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    for path in parsed[:-_KEPT]:
-        shutil.rmtree(path.parent, ignore_errors=True)
+    used = sorted((path.stat().st_mtime, path) for path in target.glob("*/manifest.json"))
+    for last, path in used[:-_KEPT]:
+        if last < time.time() - _IN_USE:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _parsed(described: Path) -> Manifest:
@@ -146,6 +150,7 @@ def build(
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
     from dbt_common.events.functions import msg_to_dict
 
+    os.utime(described)
     through_s3 = settings.lake_on_s3 and not settings.redshift  # which has the rows in tables of its own
     export(settings.dbt_environment() | (S3.find().dbt if through_s3 else {}))
     if through_s3:

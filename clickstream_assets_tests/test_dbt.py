@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import date
 from functools import partial
@@ -37,9 +38,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home after the run of an empty day, to look at."""
     with pytest.MonkeyPatch.context() as patch:
         home = use_home(tmp_path_factory.mktemp("dbt") / "home", patch)
-        parsed = dbt.manifest(home.settings).stat().st_mtime_ns
+        parsed = dbt.manifest(home.settings).stat().st_ino
         home.run("2024-03-01")
-        assert dbt.manifest(home.settings).stat().st_mtime_ns == parsed, "a new home uses the parse of the project"
+        assert dbt.manifest(home.settings).stat().st_ino == parsed, "a new home uses the parse of the project"
         yield home
 
 
@@ -80,6 +81,23 @@ def test_dbt_tests_are_blocking_asset_checks() -> None:
     of_dbt = [key for key in graph.asset_check_keys if tuple(key.asset_key.path) not in others]
     assert len(of_dbt) >= 30
     assert {key.asset_key.path[0] for key in of_dbt} == set(DOMAINS)
+
+
+def test_parsed_projects_that_are_in_use_are_kept_however_many_are_parsed(tmp_path: Path) -> None:
+    """Each database of a Redshift has one of its own, and a process goes on with the one that it began with."""
+    now = time.time()
+    for number in range(12):
+        path = tmp_path / f"{number:016x}" / "manifest.json"
+        path.parent.mkdir()
+        path.write_text("{}")
+        age = 3600 if number < 6 else 30 * 3600
+        os.utime(path, (now - age - number, now - age - number))
+    dbt._forget_old(tmp_path)
+    assert sorted(int(path.name, 16) for path in tmp_path.iterdir()) == [0, 1, 2, 3, 4, 5]
+    used = dbt.manifest(Settings.from_environment())
+    os.utime(used, (1, 1))
+    assert dbt.manifest(Settings.from_environment()) == used
+    assert time.time() - used.stat().st_mtime < 60
 
 
 def test_a_failing_dbt_test_fails_the_run_and_names_itself(home: Home) -> None:
