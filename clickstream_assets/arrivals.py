@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clickstream_assets.errors import ClickstreamError
 
 if TYPE_CHECKING:
-    from clickstream_assets.domains import Feed
+    from clickstream_assets.domains import Landing
     from clickstream_assets.storage.files import FileInfo, Files
 
 #: files taken per look; the next looks take the rest
@@ -47,7 +47,7 @@ Position = tuple[int, str]
 
 
 def load(cursor: str | None) -> dict[str, str]:
-    """The cursors of a domain's feeds, by their landing folder.
+    """The cursors of a domain's landing folders.
 
     Raises:
         ClickstreamError: they are not of this sensor.
@@ -124,11 +124,11 @@ class _Listed(NamedTuple):
 
 
 class Arrivals:
-    """The landing folders of one feed. ``first``, ``last``: the days that are partitions."""
+    """The landing folders of one place. ``first``, ``last``: the days that are partitions."""
 
-    def __init__(self, files: Files, feed: Feed, *, first: date, last: date):
+    def __init__(self, files: Files, landing: Landing, *, first: date, last: date):
         self._files = files
-        self._feed = feed
+        self._landing = landing
         self._first = first
         self._last = last
 
@@ -169,8 +169,8 @@ class Arrivals:
 
     def _list(self) -> Iterable[_Listed]:
         days: dict[str, date | None] = {}
-        for info in self._files.files(self._feed.root):
-            if not self._feed.format.has(info.path):
+        for info in self._files.files(self._landing.root):
+            if not self._landing.format.has(info.path):
                 continue
             folder = _folder(info)
             if folder not in days:
@@ -182,7 +182,7 @@ class Arrivals:
             yield _Listed((info.modified_ns, info.path), day, int.from_bytes(digest), info)
 
     def _day(self, folder: str) -> date | None:
-        day = self._feed.day_of(folder)
+        day = self._landing.day_of(folder)
         return day if day is not None and self._first <= day <= self._last else None
 
 

@@ -1,4 +1,4 @@
-"""The command line, ``clickstream``: run, query, status, generate, retention, demo, dev.
+"""The command line, ``clickstream``: run, query, status, generate, retention, ga4, demo, dev.
 
 Commands import what they need when they run, so that ``--help`` answers at once. An error that is the user's to mend
 is printed as one line on standard error and ends with exit code 1; anything else is a defect and shows its traceback.
@@ -239,6 +239,55 @@ def retention(days: int | None, dry_run: bool) -> None:
             click.echo(f"{path}: not loaded, as its name starts with . or _: rename or remove it")
         if not found.loaded:
             click.echo(f"{domain}: no loaded file arrived more than {keep} days ago")
+
+
+@main.group()
+def ga4() -> None:
+    """Look after the pulls of a GA4 property."""
+
+
+@ga4.command()
+@click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day.  [default: 35 days ago]")
+@click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day, included.  [default: today]")
+@click.option("--report", default="ga_daily", show_default=True, help="Which report.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def drift(first: datetime | None, last: datetime | None, report: str, form: str) -> None:
+    """Show how much past numbers moved between pulls.
+
+    One line per day that was pulled at least twice: the newest numbers, and how far they are from the first ones.
+    """
+    from clickstream_assets.ga4.drift import moved
+    from clickstream_assets.platform import Platform
+
+    today = datetime.now(UTC)
+    start, end = _days(None, first or today - timedelta(days=35), last or today)
+    names, rows = moved(Platform(Settings.from_environment()), report, start, end)
+    _PRINTERS[form](names, rows)
+
+
+@ga4.command()
+@click.option("--date", "day", type=_DAY, metavar="YYYY-MM-DD", help="One day.")
+@click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day of a range.")
+@click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day of a range, included.")
+def pull(day: datetime | None, first: datetime | None, last: datetime | None) -> None:
+    """Ask the property for all reports of these days, and put the answers into landing.
+
+    `clickstream run ga4` does this too, and then loads them.
+    """
+    from clickstream_assets.days import day_range
+    from clickstream_assets.ga4.sources import collect_days
+    from clickstream_assets.platform import Platform
+    from clickstream_assets.run import check_days
+
+    start, end = _days(day, first, last)
+    settings = Settings.from_environment()
+    check_days(settings, start, end)
+    platform = Platform(settings)
+    with platform.exclusive("ga4", "pulling GA4"):
+        collected = collect_days(platform, day_range(start, end), lambda line: click.echo(line, err=True))
+    if collected is None:
+        raise ClickstreamError("There is nobody to ask: set GA4_PROPERTY_ID and GOOGLE_APPLICATION_CREDENTIALS.")
+    click.echo(str(collected), err=True)
 
 
 def _days(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import click
 
 from clickstream_assets.domains import DOMAINS
+from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.generate import generator
 from clickstream_assets.platform import Platform
 from clickstream_assets.run import run_domain
 from clickstream_assets.settings import Settings
+
+#: rows of a report that a property gives a day, at most, and days that it is asked for before the others' first one:
+#: of the last 14 days nothing is final
+_GA4_ROWS, _GA4_EARLIER = 250, timedelta(days=7)
 
 _SHOWN = {
     "What arrived and what became of it (ops.row_ledger)": """
@@ -31,6 +36,13 @@ _SHOWN = {
     "Web site (clickstream.daily_metrics)": """
         select event_date, dau, sessions, events, round(bounce_rate, 3) as bounce_rate, revenue
         from clickstream.daily_metrics order by event_date desc limit 5""",
+    "Newest and oldest days of a GA4 property that is made up (analytics.ga4_events_kpis)": """
+        select event_date, sessions, total_users, screen_page_views,
+               round(pages_per_session, 2) as pages_per_session,
+               round(sessions_7_day_average, 1) as sessions_7_day_average, is_final, is_synthetic
+        from analytics.ga4_events_kpis
+        qualify row_number() over (order by event_date desc) <= 4 or row_number() over (order by event_date) <= 3
+        order by event_date desc""",
     "Revenue (ecommerce.revenue_metrics)": "select * from ecommerce.revenue_metrics",
 }
 
@@ -43,17 +55,22 @@ def show(
     rows_per_day: int,
     table: Callable[[Sequence[str], Sequence[Sequence[Any]]], None],
 ) -> None:
-    """Generate, run and print; everything lands below the home folder and can be queried afterwards."""
+    """Generate, run and print; everything lands below the home folder and can be queried afterwards.
+
+    Raises:
+        ClickstreamError: a GA4 property is set, among whose numbers some would be made up.
+    """
+    if settings.ga4.property_id is not None:
+        raise ClickstreamError("GA4_PROPERTY_ID is set, and the demo's numbers are made up: unset it for the demo.")
     platform = Platform(settings)
     for domain in DOMAINS.values():
-        click.secho(
-            f"\n{domain.name}: {first} to {last}, {rows_per_day:,} good records a day and some faults", bold=True
-        )
-        made = generator(domain.name)(
-            platform.landing.write, first=first, last=last, rows_per_day=rows_per_day, faults=True
-        )
+        start, rows = first, rows_per_day
+        if domain.name == "ga4":
+            start, rows = min(first, max(first - _GA4_EARLIER, settings.start_date)), min(rows, _GA4_ROWS)
+        click.secho(f"\n{domain.name}: {start} to {last}, {rows:,} good records a day and some faults", bold=True)
+        made = generator(domain.name)(platform.landing.write, first=start, last=last, rows_per_day=rows, faults=True)
         click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")
-        run_domain(domain, first, last)
+        run_domain(domain, start, last)
     for title, sql in _SHOWN.items():
         click.secho(f"\n{title}", bold=True)
         table(*platform.warehouse.query(sql))

@@ -13,22 +13,28 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from string import Formatter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from clickstream_assets.errors import ClickstreamError
-from clickstream_assets.parsing.formats import CSV, JSON, Format
+from clickstream_assets.ga4.reports import REPORTS, Report
+from clickstream_assets.parsing.formats import APPFLOW, CSV, GA4_PAGES, JSON, Format
 from clickstream_assets.schemas import (
     CLICKSTREAM_CLEANED,
     CLICKSTREAM_EVENT,
     CLICKSTREAM_RAW,
     ECOMMERCE_CLEANED,
     ECOMMERCE_RAW,
+    GA4_PULLS,
+    GA4_TABLES,
     Table,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from clickstream_assets.parsing.formats import Shape
     from clickstream_assets.platform import Platform
+    from clickstream_assets.storage.staged import LandingFile, Staged
     from clickstream_assets.transforms.rules import Transform
 
 
@@ -39,43 +45,40 @@ _WRITTEN = {"year": "YYYY", "month": "MM", "day": "DD", "-": "-"}
 _MATCHED = {"year": "(?P<year>[0-9]{4})", "month": "(?P<month>[0-9]{2})", "day": "(?P<day>[0-9]{2})"}
 
 
-@dataclass(frozen=True)
-class Feed:
-    """One kind of landing files, and the two tables made from them.
+class Loader(Protocol):
+    """Stages a feed's raw table from what is in landing."""
 
-    ``landing``: where its days arrive, as a pattern of the day below the landing root: ``{day}`` for YYYY-MM-DD, or
+    def stage(
+        self, days: Sequence[date], known: Iterable[LandingFile], *, run_id: str, progress: Callable[[str], None]
+    ) -> Staged:
+        """Read the files of ``days``; ``known``: what ``ops.landing_files`` has of the feed's."""
+        ...
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where files of one format arrive.
+
+    ``pattern``: their days' folders, as a pattern of the day below the landing root: ``{day}`` for YYYY-MM-DD, or
     ``{day:%Y}``, ``{day:%m}`` and ``{day:%d}``.
-    ``transform``: from ``raw`` to ``cleaned``, as ``module:name``. ``fields``: what is read of a record, where that is
-    not what ``raw`` has of it. ``shape``: what makes ``raw``'s columns of these then, as ``module:function`` of a
-    platform.
     """
 
-    landing: str
+    pattern: str
     format: Format
-    raw: Table
-    cleaned: Table
-    transform: str
-    fields: tuple[str, ...] = ()
-    shape: str | None = None
 
     @cached_property
     def root(self) -> str:
-        """The landing folder that holds the feed's files and no other's, e.g. ``ecommerce``."""
-        return self.landing.partition("{")[0].rpartition("/")[0]
+        """The folder that holds these files and no others, e.g. ``ecommerce``."""
+        return self.pattern.partition("{")[0].rpartition("/")[0]
 
     @property
     def key(self) -> list[str]:
         """The Dagster asset key of what arrives."""
         return ["landing", self.root.replace("/", "_")]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What is read of a record: the columns of the raw table that are not made here, or what ``fields`` says."""
-        return self.fields or self.raw.record
-
     def folder(self, day: date) -> str:
         """Where the files of a day are."""
-        return self.landing.format(day=day)
+        return self.pattern.format(day=day)
 
     def day_of(self, folder: str) -> date | None:
         """The day whose files are in a folder or below it; None where no day's are."""
@@ -90,17 +93,67 @@ class Feed:
         """The pattern as people write it, e.g. ``ecommerce/ingestion_date=YYYY-MM-DD``."""
         return "".join(
             literal + "".join(_WRITTEN[part] for part in _SPLIT[spec or ""]) if name else literal
-            for literal, name, spec, _ in Formatter().parse(self.landing)
+            for literal, name, spec, _ in Formatter().parse(self.pattern)
         )
 
     @cached_property
     def _folders(self) -> re.Pattern[str]:
         pattern = ""
-        for literal, name, spec, _ in Formatter().parse(self.landing):
+        for literal, name, spec, _ in Formatter().parse(self.pattern):
             pattern += re.escape(literal)
             if name:
                 pattern += "".join(_MATCHED.get(part, part) for part in _SPLIT[spec or ""])
         return re.compile(pattern + "(/.*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One kind of landing files, and the two tables made from them.
+
+    ``landing`` and ``format``: where its files arrive and in which format, see ``Landing``. ``also``: further places,
+    whose rows stand in for those of the first.
+    ``transform``: from ``raw`` to ``cleaned``, as ``module:name``. ``fields``: what is read of a record, where that is
+    not what ``raw`` has of it. ``shape``: what makes ``raw``'s columns of these then, as ``module:function`` of a
+    platform. ``loader``: what stages ``raw``, as ``module:function`` of a feed and a platform.
+    """
+
+    landing: str
+    format: Format
+    raw: Table
+    cleaned: Table
+    transform: str
+    fields: tuple[str, ...] = ()
+    shape: str | None = None
+    also: tuple[Landing, ...] = ()
+    loader: str = "clickstream_assets.parsing.landing:loader"
+
+    @cached_property
+    def landings(self) -> tuple[Landing, ...]:
+        """The places where its files arrive."""
+        return (Landing(self.landing, self.format), *self.also)
+
+    @property
+    def root(self) -> str:
+        """The first landing folder that holds the feed's files and no other's, e.g. ``ecommerce``."""
+        return self.landings[0].root
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(landing.root for landing in self.landings)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read of a record: the columns of the raw table that are not made here, or what ``fields`` says."""
+        return self.fields or self.raw.record
+
+    def folder(self, day: date) -> str:
+        """Where the files of a day are, first of all."""
+        return self.landings[0].folder(day)
+
+    def load_loader(self, platform: Platform) -> Loader:
+        """What stages the raw table."""
+        return cast("Loader", pkgutil.resolve_name(self.loader)(self, platform))
 
     def load_shape(self, platform: Platform) -> Shape | None:
         """What makes the raw table's columns; None where they are the record's own.
@@ -126,11 +179,47 @@ class RowModel:
 
 @dataclass(frozen=True)
 class Domain:
-    """Data that belongs together: its feeds, and those of its dbt models that the ledger accounts for."""
+    """Data that belongs together: its feeds, and those of its dbt models that the ledger accounts for.
+
+    ``further``: tables made from landing besides those of the feeds. ``collect``: what fetches the files of days before
+    they are loaded, where they do not arrive by themselves, as ``module:function``; ``collector``: the asset that does.
+    """
 
     name: str
     feeds: tuple[Feed, ...]
     row_models: tuple[RowModel, ...]
+    further: tuple[Table, ...] = ()
+    collect: str | None = None
+    collector: tuple[str, str] | None = None
+
+    @property
+    def landings(self) -> tuple[Landing, ...]:
+        """The places where its files arrive."""
+        return tuple(landing for feed in self.feeds for landing in feed.landings)
+
+    @property
+    def collectors(self) -> list[list[str]]:
+        """The key of the asset that fetches its files, if one does: whatever reads them comes after it."""
+        return [list(self.collector)] if self.collector else []
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Its tables of the lake."""
+        return (*(table for feed in self.feeds for table in (feed.raw, feed.cleaned)), *self.further)
+
+
+def _ga4(report: Report) -> Feed:
+    raw, cleaned = GA4_TABLES[report.name]
+    return Feed(
+        landing=f"ga4/{report.name}/date={{day}}",
+        format=GA4_PAGES,
+        raw=raw,
+        cleaned=cleaned,
+        transform=f"clickstream_assets.transforms.ga4:{report.table.upper()}",
+        fields=tuple(report.columns),
+        loader="clickstream_assets.ga4.loading:loader",
+        also=(Landing("appflow/ga4/date={day}", APPFLOW),) if report.name == "ga_events" else (),
+    )
 
 
 DOMAINS = {
@@ -163,6 +252,17 @@ DOMAINS = {
                 ),
             ),
             row_models=(RowModel("clickstream.events_enhanced", source=CLICKSTREAM_CLEANED, day="event_date"),),
+        ),
+        Domain(
+            "ga4",
+            feeds=tuple(_ga4(report) for report in REPORTS.values()),
+            row_models=tuple(
+                RowModel(f"analytics.{model}", source=GA4_TABLES["ga_events"][1], day="event_date")
+                for model in ("ga4_events_cleaned", "ga4_events_enhanced")
+            ),
+            further=(GA4_PULLS,),
+            collect="clickstream_assets.ga4.sources:collect_days",
+            collector=("landing", "ga4_data_api"),
         ),
     )
 }

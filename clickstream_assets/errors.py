@@ -21,6 +21,10 @@ class PublishError(ClickstreamError):
     """Staged files do not match the table they are for; nothing was published."""
 
 
+class IncompleteCollection(ClickstreamError):
+    """Some of what was to be fetched into landing was not to be had; what was is there."""
+
+
 class Busy(ClickstreamError):
     """Another process holds what is needed; the message names that process."""
 

@@ -18,7 +18,7 @@ from clickstream_assets import partitions
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.storage import publishing
-from clickstream_assets.storage.staged import GUARDS, PRIVACY, Account, Check, Staged, StagedFile
+from clickstream_assets.storage.staged import GUARDS, PRIVACY, PULL_WARNINGS, PULLS, Account, Check, Staged, StagedFile
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -39,13 +39,13 @@ _NAMED = 5
 def specs(table: Table) -> list[dg.AssetCheckSpec]:
     """The checks that ``report`` will report for an asset."""
     return [
-        dg.AssetCheckSpec(name, asset=table.key, blocking=True, description=description)
+        dg.AssetCheckSpec(name, asset=table.key, blocking=name not in PULL_WARNINGS, description=description)
         for name, description in _guards(table).items()
     ]
 
 
 def _guards(table: Table) -> dict[str, str]:
-    return GUARDS | (PRIVACY if table.pseudonymous else {})
+    return GUARDS | (PRIVACY if table.pseudonymous else {}) | (PULLS if table.pulled else {})
 
 
 def definition_metadata(table: Table) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def report(
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
     if staged.table.pseudonymous:
         checks.append(_no_personal_data(staged, platform))
-    failed = {day for check in checks for day in check.failed}
+    failed = {day for check in checks if not check.warns for day in check.failed}
     sound = staged.without(failed)
     if len(sound.days) < len(staged.days):
         kept = [*sound.quarantine, *sound.kept_quarantine]
@@ -85,7 +85,7 @@ def report(
             check_name=check.name,
             asset_key=staged.table.key,
             passed=check.passed,
-            severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR if stops and not check.warns else dg.AssetCheckSeverity.WARN,
             description=check.description,
             metadata={**check.metadata, FAILED_DAYS: sorted(map(str, check.failed)), **_where(shown)},
         )
@@ -152,7 +152,9 @@ def materializations(staged: Staged, days: Collection[date]) -> Iterator[dg.Asse
 
 
 def _failure(staged: Staged, sound: Staged, checks: Sequence[Check]) -> dg.Failure:
-    reasons = "; ".join(f"{check.name}: {check.description}" for check in checks if not check.passed)
+    reasons = "; ".join(
+        f"{check.name}: {check.description}" for check in checks if not check.passed and not check.warns
+    )
     left_out = sorted(set(staged.days) - set(sound.days))
     days = ", ".join(map(str, left_out[:_NAMED])) + (", …" if len(left_out) > _NAMED else "")
     rest = " The other days of the run are published, and the next run goes on with them." if sound.days else ""

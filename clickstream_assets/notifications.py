@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from clickstream_assets.domains import DOMAINS, Feed
+from clickstream_assets.domains import DOMAINS, Landing
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.storage import s3
 
@@ -230,24 +230,24 @@ def _place(event: Event, message: Message, landing_uri: str, found: Found, first
     from clickstream_assets.storage.files import is_hidden  # with PyArrow, which the graph is loaded without
 
     for domain in DOMAINS.values():
-        for feed in domain.feeds:
-            path = _below(feed, event, landing_uri)
+        for landing in domain.landings:
+            path = _below(landing, event, landing_uri)
             if path is None:
                 continue
-            if is_hidden(path, feed.root) or not feed.format.has(path):
+            if is_hidden(path, landing.root) or not landing.format.has(path):
                 return None
             folder = path.rpartition("/")[0]
-            day = feed.day_of(folder)
+            day = landing.day_of(folder)
             if day is not None and first <= day <= last:
                 return Arrival(domain.name, day, event.digest)
-            found.elsewhere[folder] = feed.layout
+            found.elsewhere[folder] = landing.layout
             return None
     found.foreign.append(message.id)
     return None
 
 
-def _below(feed: Feed, event: Event, landing_uri: str) -> str | None:
-    """The path of a feed's file below landing; None when the file is not of the feed."""
+def _below(landing: Landing, event: Event, landing_uri: str) -> str | None:
+    """The path of a file below the landing root; None when it did not arrive at this place."""
     uri = f"s3://{event.bucket}/{event.key}"
-    folder = f"{landing_uri}/{feed.root}/" if feed.root else f"{landing_uri}/"
+    folder = f"{landing_uri}/{landing.root}/" if landing.root else f"{landing_uri}/"
     return uri.removeprefix(f"{landing_uri}/") if uri.startswith(folder) else None

@@ -37,3 +37,13 @@ def repaired(context: dg.AssetExecutionContext) -> list[date]:
     """Days that the run makes again beside its partitions."""
     tag = context.run.tags.get(REPAIRED_DAYS, "")
     return sorted({date.fromisoformat(day) for day in tag.split(",") if day} - set(days(context.partition_keys)))
+
+
+def tags(first: date, last: date) -> dict[str, str]:
+    """How Dagster marks a run of one partition or of a range; the UI lists runs by them."""
+    if first == last:
+        return {"dagster/partition": first.isoformat()}
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,17 @@ def terminal() -> Iterator[None]:
 def say(line: str) -> None:
     """Print a line between steps."""
     (_terminal.get() or Console(stderr=True, highlight=False)).print(escape(line))
+
+
+@contextlib.contextmanager
+def moving(what: str) -> Iterator[Callable[[str], None]]:
+    """A moving line for work outside of a step; a file or a pipe gets none."""
+    console = _terminal.get() or Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda line: None
+        return
+    with console.status(escape(what)) as status:
+        yield lambda line: status.update(f"[bold]{escape(what)}[/bold]  {escape(line[:100])}")
 
 
 def _logger(_: dg.InitLoggerContext) -> logging.Logger:
@@ -112,6 +123,7 @@ class _Step:
         self._rows: Counter[str] = Counter()
         self._checks = 0
         self._failed = 0
+        self._warned: list[str] = []
 
     def take(self, event: dg.DagsterEvent) -> None:
         if event.event_type_value == "ASSET_MATERIALIZATION":
@@ -122,7 +134,11 @@ class _Step:
                     self._rows[name] += int(str(materialization.metadata[name].value))
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             self._checks += 1
-            self._failed += not event.asset_check_evaluation_data.passed
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity == dg.AssetCheckSeverity.WARN:
+                self._warned.append(f"{check.check_name}: {check.description}")
+            else:
+                self._failed += not check.passed
 
     def __str__(self) -> str:
         parts = [f"{time.monotonic() - self._started:6.1f} s"]
@@ -130,7 +146,7 @@ class _Step:
             parts.append(f"{len(self._tables)} tables")
         parts += [f"{count:,} {name}" for name, count in self._rows.items()]
         parts.append(f"{self._checks} checks" + (f", [red]{self._failed} failed[/red]" if self._failed else ""))
-        return ", ".join(parts)
+        return ", ".join(parts) + "".join(f"\n  [yellow]![/yellow] {escape(line)}" for line in self._warned)
 
 
 def _name(step: str | None) -> str:

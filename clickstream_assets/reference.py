@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clickstream_assets import schemas, settings
-from clickstream_assets.domains import DOMAINS, Feed
+from clickstream_assets.domains import DOMAINS, Domain, Feed
+from clickstream_assets.ga4 import pulls
 from clickstream_assets.parsing import delimited, json_records, rows
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
@@ -28,10 +29,10 @@ def markdown() -> str:
             "",
             *_table(
                 ("rule", "a record or file is rejected when"),
-                (json_records.RULES | delimited.RULES | rows.RULES).items(),
+                (json_records.RULES | delimited.RULES | rows.RULES | pulls.RULES).items(),
             ),
             "",
-            *(line for domain in DOMAINS.values() for feed in domain.feeds for line in _rules(feed)),
+            *(line for domain in DOMAINS.values() for line in _rules(domain)),
             "## Tables of the lake",
             "dbt's models are described beside their SQL, in `dbt_project/models`, and in the Dagster UI.",
             *(line for table in schemas.TABLES for line in _described(table)),
@@ -45,11 +46,20 @@ def markdown() -> str:
     )
 
 
-def _rules(feed: Feed) -> Iterable[str]:
-    rules = feed.load_transform().rules
-    yield from (f"While `{feed.cleaned.name}` is made, tried in this order:", "")
-    yield from _table(("rule", "a row is rejected when"), ((rule.name, rule.description) for rule in rules))
-    yield ""
+def _rules(domain: Domain) -> Iterable[str]:
+    """A list of rules per cleaned table; tables whose rules are of the same names share one."""
+    groups: dict[tuple[str, ...], list[Feed]] = {}
+    for feed in domain.feeds:
+        groups.setdefault(tuple(rule.name for rule in feed.load_transform().rules), []).append(feed)
+    for feeds in groups.values():
+        tables = ", ".join(f"`{feed.cleaned.name}`" for feed in feeds)
+        these = f"{tables} is made" if len(feeds) == 1 else f"{tables} are made, of the columns that each has"
+        yield from (f"While {these}, tried in this order:", "")
+        # Of the tables that have a column more or less, the one with most is described.
+        rules = zip(*(feed.load_transform().rules for feed in feeds), strict=True)
+        described = ((same[0].name, max((rule.description for rule in same), key=len)) for same in rules)
+        yield from _table(("rule", "a row is rejected when"), described)
+        yield ""
 
 
 def _described(table: schemas.Table) -> Iterable[str]:
@@ -80,6 +90,10 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_LAKE_URI": "the folder `lake` in the home folder; or `s3://bucket/prefix`",
         "CLICKSTREAM_START_DATE": defaults.start_date.isoformat(),
         "CLICKSTREAM_PII_KEY": "made once in the home folder; with aws it must be given, 32 bytes or more",
+        "GA4_PROPERTY_ID": "unset: files arrive by themselves, or numbers are made up; or the property's number",
+        "GOOGLE_APPLICATION_CREDENTIALS": "unset: the key file of a service account that may read the property",
+        "GA4_TIME_ZONE": "unset: what the property's first pull says, and for schedules UTC",
+        "GA4_API_ENDPOINT": "unset: Google's servers; or `http://host:port` of others, asked without credentials",
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
         "CLICKSTREAM_SENSOR_SECONDS": f"{defaults.sensor_seconds} (between looks at landing)",
@@ -92,7 +106,8 @@ def _settings() -> Iterable[tuple[str, str]]:
         "CLICKSTREAM_MAX_RECORD_BYTES": f"{defaults.limits.record_bytes:,}",
         "CLICKSTREAM_MAX_COLUMNS": f"{defaults.limits.columns:,}",
     }
-    read = set(re.findall(r'"(CLICKSTREAM_(?!DBT_)[A-Z_]+|REDSHIFT_[A-Z_]+|SPARK_REMOTE)"', source))
+    names = r"CLICKSTREAM_(?!DBT_)[A-Z_]+|REDSHIFT_[A-Z_]+|GA4_[A-Z_]+|GOOGLE_APPLICATION_CREDENTIALS|SPARK_REMOTE"
+    read = set(re.findall(rf'"({names})"', source))
     if read != set(values):
         raise AssertionError(f"settings and their descriptions differ: {sorted(read ^ set(values))}")
     return values.items()

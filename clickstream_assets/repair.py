@@ -47,8 +47,7 @@ def pending(platform: Platform, domain: Domain, *, timeout: float | None = None)
 
 def lake_versions(platform: Platform, domain: Domain) -> tuple[int | None, ...]:
     """The snapshots of a domain's tables: as long as they are the same, no day becomes pending."""
-    tables = [table for feed in domain.feeds for table in (feed.raw, feed.cleaned)]
-    return tuple(platform.lake.version(table) for table in tables)
+    return tuple(platform.lake.version(table) for table in domain.tables)
 
 
 def _behind(platform: Platform, now: Snapshot, asset: str) -> set[date]:

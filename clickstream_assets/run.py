@@ -5,6 +5,7 @@ The Dagster runs made here are the same as those started in the UI, in the same 
 
 from __future__ import annotations
 
+import pkgutil
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from filelock import FileLock
 from clickstream_assets import abandoned, faults, guards, layers, partitions, progress, repair
 from clickstream_assets.days import day_range, last_day
 from clickstream_assets.domains import Domain
-from clickstream_assets.errors import ClickstreamError
+from clickstream_assets.errors import ClickstreamError, IncompleteCollection
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings, export
 
@@ -90,23 +91,46 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
         raw, below = _split(job)
         platform = Platform(settings)
         progress.say(f"{domain.name}: {first} to {last}")
+        missed = _collect(domain, platform, asked)
         loaded = _execute(job, storage, raw, first, last, run_id=new_run_id())
         pending = repair.pending_days(platform, domain)
         if not loaded.success and not set(pending) & set(asked):
-            raise RunFailed(_reason(loaded))
+            raise RunFailed(_told(missed, _reason(loaded)))
         repaired = sorted(set(pending) - set(asked)) if repairs else []
         if repaired:
             progress.say(f"made again, since their rows have changed: {_listed(repaired)}")
         made = _execute(job, storage, below, first, last, run_id=new_run_id(), repaired=repaired)
     for result in (loaded, made):
         if not result.success:
-            raise RunFailed(_reason(result))
+            raise RunFailed(_told(missed, _reason(result)))
+    if missed is not None:
+        raise RunFailed(f"{first} to {last} are made from what has landed, but {missed}") from missed
     if failed := _failed_days(made) & set(repaired):
         raise RunFailed(
             f"{first} to {last} are done, but {_listed(sorted(failed))}, whose rows have changed, could not be made "
             f"again and stay as they were: {_failed_checks(made)} (--no-repair leaves such days alone)."
         )
     return Summary(days=sorted({*asked, *repaired}), repaired=repaired, run_ids=[loaded.run_id, made.run_id])
+
+
+def _told(missed: ClickstreamError | None, reason: str) -> str:
+    """Why a run failed; what was not to be had comes first, since the rest may come of it."""
+    return reason if missed is None else f"{missed} {reason}"
+
+
+def _collect(domain: Domain, platform: Platform, days: Sequence[date]) -> ClickstreamError | None:
+    """Fetch what does not arrive by itself; what was not to be had, as an error to tell at the end."""
+    if domain.collect is None:
+        return None
+    try:
+        what = f"collecting {domain.name}"
+        with platform.exclusive(domain.name, what), progress.moving(what) as moving:
+            collected = pkgutil.resolve_name(domain.collect)(platform, days, moving)
+    except IncompleteCollection as error:
+        return error
+    if collected is not None:
+        progress.say(f"collected: {collected}")
+    return None
 
 
 @cache
@@ -141,19 +165,9 @@ def _execute(
         run_id=run_id,
         asset_selection=keys,
         run_config={"loggers": {"progress": {}}},
-        tags=_partition_tags(first, last) | further,
+        tags=partitions.tags(first, last) | further,
         raise_on_error=False,
     )
-
-
-def _partition_tags(first: date, last: date) -> dict[str, str]:
-    """How Dagster marks a run of one partition or of a range; the UI lists runs by them."""
-    if first == last:
-        return {"dagster/partition": first.isoformat()}
-    return {
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
-    }
 
 
 def _reason(result: Any) -> str:

@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clickstream_assets.errors import PublishError
+from clickstream_assets.ga4.reports import DATE as GA4_DATE
+from clickstream_assets.ga4.reports import REPORTS, Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,6 +73,8 @@ class Table:
     hour: str | None = None
     #: no text has an e-mail or IP address in it: that is looked for before the rows are published
     pseudonymous: bool = False
+    #: its rows are a property's answers, of which the newest whole one counts: that is looked at, too
+    pulled: bool = False
 
     @property
     def key(self) -> list[str]:
@@ -350,7 +354,128 @@ QUARANTINE = Table(
     ),
 )
 
-TABLES = [ECOMMERCE_RAW, ECOMMERCE_CLEANED, CLICKSTREAM_RAW, CLICKSTREAM_CLEANED, QUARANTINE]
+#: what is known of where a GA4 row comes from
+_PULLED = (
+    Column("pulled_at", TIMESTAMP, "When Google was asked, UTC; null for rows of AppFlow, which does not tell."),
+    Column("origin", TEXT, "data_api or appflow."),
+    Column("is_synthetic", BOOLEAN, "Whether the numbers are made up, for want of a property."),
+    Column("time_zone", TEXT, "The property's, to which the date belongs."),
+    Column("row_key", TEXT, "First 32 hex digits of SHA-256 over the dimensions: tells the rows of a date apart."),
+    Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
+    Column("source_line", INTEGER, "Physical line on which the row starts; null where the file does not show it."),
+)
+
+
+def ga4_raw(report: Report) -> Table:
+    """The raw table of a report: the newest whole pull of each date, as text."""
+    return Table(
+        name=f"analytics_raw.{report.name}_raw",
+        domain="ga4",
+        lake=f"analytics_raw.{report.name}_raw",
+        external=f"spectrum_analytics.{report.name}_raw",
+        partition=("date",),
+        pulled=True,
+        description=f"One row per row of the report {report.name}, as text. {report.description}",
+        columns=(
+            *(Column(column, TEXT, f"`{name}` of the Data API.") for name, column in report.columns.items()),
+            Column("processed_at", TIMESTAMP, "When this row was loaded, UTC."),
+            *_PULLED,
+            Column("record_number", INTEGER, "Position of the row in its file, from 1."),
+            Column("content_hash", TEXT, "SHA-256 of the landing file, hex."),
+            Column("extra", TEXT, "JSON object of fields that the report does not know; null when there are none."),
+            Column("date", DATE, "Partition: the property's calendar date, from the landing path."),
+        ),
+    )
+
+
+def ga4_cleaned(report: Report) -> Table:
+    """The cleaned table of a report: typed, one row per combination of its dimensions."""
+    return Table(
+        name=f"analytics_cleaned.{report.table}",
+        domain="ga4",
+        lake=f"analytics_cleaned.{report.table}",
+        warehouse=f"analytics_cleaned.{report.table}",
+        partition=("date",),
+        sort=("date",),
+        description=f"One row per date and combination of the report's dimensions, typed. {report.description}",
+        columns=(
+            *(
+                Column(column, DATE if name == GA4_DATE else TEXT, f"`{name}` of the Data API.")
+                for name, column in report.dimensions.items()
+            ),
+            *(Column(metric.column, INTEGER, f"`{metric.name}` of the Data API.") for metric in report.metrics),
+            *_PULLED,
+            Column("processed_at", TIMESTAMP, "When this row was cleaned, UTC.", lineage=True),
+            Column("date", DATE, "Partition: the same as event_date."),
+        ),
+    )
+
+
+#: a quota's tokens before and after a pull, by the API's name
+GA4_QUOTAS = {
+    "tokensPerDay": "tokens_per_day",
+    "tokensPerHour": "tokens_per_hour",
+    "tokensPerProjectPerHour": "tokens_per_project_per_hour",
+}
+_GA4_METRICS = {metric.column: metric for report in REPORTS.values() for metric in report.metrics}
+
+GA4_PULLS = Table(
+    name="analytics.ga4_pulls",
+    domain="ga4",
+    lake="analytics_raw.ga4_pulls",
+    warehouse="analytics.ga4_pulls",
+    partition=("date",),
+    sort=("date",),
+    description="One row per pull of a report and date: what Google says of its quality, and how far numbers moved.",
+    columns=(
+        Column("report", TEXT, "The report, such as ga_events."),
+        Column("event_date", DATE, "The property's calendar date that was asked for."),
+        Column("pulled_at", TIMESTAMP, "When Google was asked, UTC; null for AppFlow."),
+        Column("origin", TEXT, "data_api or appflow."),
+        Column("status", TEXT, "published, superseded, incomplete, other_time_zone or unreadable."),
+        Column("reason", TEXT, "Why it cannot be used; null where it can."),
+        Column("pages", INTEGER, "Files that it landed in."),
+        Column("rows", INTEGER, "Rows that landed."),
+        Column("row_count", INTEGER, "Rows that there are, as Google says; null for AppFlow."),
+        Column("repeated_rows", INTEGER, "Rows whose dimensions an earlier row of the pull has."),
+        Column("data_loss_from_other_row", BOOLEAN, "Whether rows were put together as (other)."),
+        Column("is_sampled", BOOLEAN, "Whether the numbers are estimated from a sample."),
+        Column("samples_read", INTEGER, "Events in the sample; null when unsampled."),
+        Column("sampling_space", INTEGER, "Events that it stands for; null when unsampled."),
+        Column("subject_to_thresholding", BOOLEAN, "Whether rows may be withheld, so that no person can be told."),
+        Column("empty_reason", TEXT, "Why there are no rows, where Google says; null otherwise."),
+        Column("time_zone", TEXT, "The property's at that time."),
+        Column("currency", TEXT, "The property's at that time."),
+        *(
+            Column(f"{name}_{when}", INTEGER, f"`{quota}` that was left {when} the pull.")
+            for quota, name in GA4_QUOTAS.items()
+            for when in ("before", "after")
+        ),
+        Column("server_errors_left", INTEGER, "How many failed requests the property allows within the hour."),
+        *(
+            Column(
+                name,
+                INTEGER,
+                f"Sum of `{metric.name}`." if metric.additive else f"`{metric.name}` of the day, of daily pulls.",
+            )
+            for name, metric in _GA4_METRICS.items()
+        ),
+        Column("rows_change", INTEGER, "Against the previous whole pull of the report and date; null for the first."),
+        *(Column(f"{name}_change", INTEGER, f"The same of {name}.") for name in _GA4_METRICS),
+        Column("is_synthetic", BOOLEAN, "Whether the numbers are made up, for want of a property."),
+        Column("source_file", TEXT, "The first of its landing files."),
+        Column("processed_at", TIMESTAMP, "When the pull was looked at last, UTC.", lineage=True),
+        Column("date", DATE, "Partition: the same as event_date."),
+    ),
+)
+
+GA4_TABLES = {report.name: (ga4_raw(report), ga4_cleaned(report)) for report in REPORTS.values()}
+
+TABLES = [
+    *(ECOMMERCE_RAW, ECOMMERCE_CLEANED, CLICKSTREAM_RAW, CLICKSTREAM_CLEANED),
+    *(table for of_report in GA4_TABLES.values() for table in of_report),
+    *(GA4_PULLS, QUARANTINE),
+]
 
 
 def table(name: str) -> Table:

@@ -61,6 +61,20 @@ class Redshift:
 
 
 @dataclass(frozen=True)
+class Ga4:
+    """Which GA4 property is asked, and how; without ``property_id`` none is.
+
+    ``credentials``: file of a service account. ``endpoint``: a server of the tests, asked without credentials.
+    ``time_zone``: the property's; None where its first response says.
+    """
+
+    property_id: str | None
+    credentials: Path | None
+    endpoint: str | None
+    time_zone: str | None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a run needs to know about its surroundings; immutable, made once per process."""
 
@@ -80,6 +94,7 @@ class Settings:
     landing_retention_days: int
     lock_timeout: float
     duckdb_memory: str
+    ga4: Ga4
     #: for pseudonyms of persons; None where it is to be made in the home folder
     pii_key: bytes | None = field(repr=False)
     limits: Limits
@@ -112,6 +127,7 @@ class Settings:
             arrivals_queue=_arrivals_queue(env, landing_uri),
             landing_retention_days=int(_number(env, "CLICKSTREAM_LANDING_RETENTION_DAYS", 30, least=1)),
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
+            ga4=_ga4(env),
             pii_key=_pii_key(env, on_aws=on_aws),
             duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "2GB"),
             limits=Limits(
@@ -193,6 +209,44 @@ def _catalog(env: Mapping[str, str], home: Path, *, on_aws: bool) -> Catalog:
         if not re.fullmatch(r"https?://\S+", uri):
             raise SettingsError(f"CLICKSTREAM_CATALOG_URI is {uri!r}: give an http or https address.")
     return Catalog(kind, uri, path.with_suffix(".db.lock"))
+
+
+def _ga4(env: Mapping[str, str]) -> Ga4:
+    found = Ga4(
+        property_id=env.get("GA4_PROPERTY_ID") or None,
+        credentials=Path(env["GOOGLE_APPLICATION_CREDENTIALS"]) if env.get("GOOGLE_APPLICATION_CREDENTIALS") else None,
+        endpoint=env.get("GA4_API_ENDPOINT") or None,
+        time_zone=env.get("GA4_TIME_ZONE") or None,
+    )
+    if found.property_id is not None and not re.fullmatch("[0-9]{1,20}", found.property_id):
+        raise SettingsError(
+            f"GA4_PROPERTY_ID is {found.property_id!r}: give the property's number, as in its settings."
+        )
+    if found.endpoint is not None and not re.fullmatch(r"https?://[^/\s]+", found.endpoint):
+        raise SettingsError(f"GA4_API_ENDPOINT is {found.endpoint!r}: write it as http://host:port.")
+    if found.property_id is not None and found.endpoint is None:
+        path = found.credentials
+        if path is None:
+            raise SettingsError(
+                "GA4_PROPERTY_ID is set and GOOGLE_APPLICATION_CREDENTIALS is not: give the file of a service account "
+                "that may read the property, or unset both."
+            )
+        if not path.is_file():
+            raise SettingsError(f"GOOGLE_APPLICATION_CREDENTIALS is {str(path)!r}: there is no such file.")
+    if found.time_zone is not None and not known_time_zone(found.time_zone):
+        raise SettingsError(f"GA4_TIME_ZONE is {found.time_zone!r}: give a name such as Europe/Berlin.")
+    return found
+
+
+def known_time_zone(name: str) -> bool:
+    """Whether it is the name of a time zone."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # not found, a folder of names, no name at all
+        return False
+    return True
 
 
 def _pii_key(env: Mapping[str, str], *, on_aws: bool) -> bytes | None:

@@ -202,8 +202,8 @@ def on_redshift(twin: Twin) -> Iterator[dict[str, str]]:
 
 def use_home(path: Path, monkeypatch: pytest.MonkeyPatch, **further: str) -> Home:
     """Point the environment at a home folder; nothing of the caller's settings remains."""
-    ours = [name for name in os.environ if name.startswith("CLICKSTREAM_")]
-    for name in (*ours, "SPARK_REMOTE", "DAGSTER_HOME"):
+    ours = [name for name in os.environ if name.startswith(("CLICKSTREAM_", "GA4_"))]
+    for name in (*ours, "SPARK_REMOTE", "DAGSTER_HOME", "GOOGLE_APPLICATION_CREDENTIALS"):
         monkeypatch.delenv(name, raising=False)
     home = Home(path, further)
     for name, value in home.variables.items():

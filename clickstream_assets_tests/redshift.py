@@ -48,6 +48,8 @@ _CATALOG = r"""
 set allow_system_table_mods = on;
 create function pg_catalog.getdate() returns timestamp stable language sql
     as $$ select date_trunc('second', statement_timestamp() at time zone 'UTC') $$;
+create function pg_catalog.convert_timezone(source text, target text, at timestamp) returns timestamp
+immutable language sql as $$ select at at time zone source at time zone target $$;
 create function pg_catalog.datediff(part text, first timestamptz, last timestamptz) returns bigint
 immutable language plpgsql as $$
 declare

@@ -2004,6 +2004,691 @@ GROUP BY
   event_type,
   CASE WHEN event_type = 'page_view' THEN NULL ELSE event_ts END;
 
+-- ga4_daily_cleaned
+WITH source AS (
+  SELECT
+    *
+  FROM "analytics"."analytics_cleaned"."ga4_daily"
+)
+SELECT
+  event_date,
+  sessions,
+  total_users,
+  screen_page_views,
+  event_count,
+  pulled_at,
+  origin,
+  is_synthetic,
+  time_zone,
+  row_key,
+  source_file,
+  source_line,
+  processed_at,
+  CASE
+    WHEN event_date < CAST(GETDATE() AS DATE) - 15
+    THEN TRUE
+    WHEN event_date > CAST(GETDATE() AS DATE) - 14
+    THEN FALSE
+    ELSE event_date < CAST(CONVERT_TIMEZONE('UTC', COALESCE(NULLIF(time_zone, ''), 'UTC'), GETDATE()) AS DATE) - 14
+  END AS is_final
+FROM source;
+
+-- ga4_events_cleaned
+WITH source AS (
+  SELECT
+    *
+  FROM "analytics"."analytics_cleaned"."ga4_events"
+)
+SELECT
+  event_date,
+  page_path,
+  traffic_source,
+  traffic_medium,
+  sessions,
+  total_users,
+  screen_page_views,
+  event_count,
+  pulled_at,
+  origin,
+  is_synthetic,
+  time_zone,
+  row_key,
+  source_file,
+  source_line,
+  processed_at,
+  CASE
+    WHEN event_date < CAST(GETDATE() AS DATE) - 15
+    THEN TRUE
+    WHEN event_date > CAST(GETDATE() AS DATE) - 14
+    THEN FALSE
+    ELSE event_date < CAST(CONVERT_TIMEZONE('UTC', COALESCE(NULLIF(time_zone, ''), 'UTC'), GETDATE()) AS DATE) - 14
+  END AS is_final
+FROM source;
+
+-- ga4_events_enhanced
+WITH events AS (
+  SELECT
+    *
+  FROM "analytics"."analytics"."ga4_events_cleaned"
+)
+SELECT
+  *,
+  CAST(screen_page_views AS DOUBLE PRECISION) / NULLIF(sessions, 0) AS pages_per_session,
+  CAST(sessions AS DOUBLE PRECISION) / NULLIF(total_users, 0) AS sessions_per_user,
+  CAST(event_count AS DOUBLE PRECISION) / NULLIF(sessions, 0) AS events_per_session,
+  CASE
+    WHEN LOWER(traffic_source) = '(direct)'
+    AND LOWER(traffic_medium) IN ('(not set)', '(none)')
+    THEN 'Direct'
+    WHEN LOWER(COALESCE('', '')) LIKE '%cross-network%'
+    THEN 'Cross-network'
+    WHEN (
+      (
+        (
+          LOWER(traffic_source) ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+        )
+      )
+      OR (
+        LOWER(COALESCE('', '')) ~ '([^a-df-z]|^)shop|shopping'
+      )
+    )
+    AND (
+      LOWER(traffic_medium) LIKE '%cp%'
+      OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+      OR LOWER(traffic_medium) LIKE 'paid%'
+    )
+    THEN 'Paid Shopping'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+      )
+      OR LOWER(traffic_source) IN (
+        'so.com',
+        'adwords',
+        'google ads',
+        'googleads',
+        'google-ads',
+        'bingads',
+        'bing ads',
+        'microsoft ads'
+      )
+    )
+    AND (
+      LOWER(traffic_medium) LIKE '%cp%'
+      OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+      OR LOWER(traffic_medium) LIKE 'paid%'
+    )
+    THEN 'Paid Search'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+      )
+    )
+    AND (
+      LOWER(traffic_medium) LIKE '%cp%'
+      OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+      OR LOWER(traffic_medium) LIKE 'paid%'
+    )
+    THEN 'Paid Social'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])youtu[.]be$'
+      )
+    )
+    AND (
+      LOWER(traffic_medium) LIKE '%cp%'
+      OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+      OR LOWER(traffic_medium) LIKE 'paid%'
+    )
+    THEN 'Paid Video'
+    WHEN LOWER(traffic_medium) IN ('display', 'banner', 'expandable', 'interstitial', 'cpm')
+    THEN 'Display'
+    WHEN (
+      LOWER(traffic_medium) LIKE '%cp%'
+      OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+      OR LOWER(traffic_medium) LIKE 'paid%'
+    )
+    THEN 'Paid Other'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(chatgpt|openai|perplexity|gemini|copilot|claude|deepseek|grok|mistral|meta ai|you[.]com)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(chatgpt[.]com|chat[.]openai[.]com|perplexity[.]ai|gemini[.]google[.]com|bard[.]google[.]com|copilot[.]microsoft[.]com|copilot[.]com|claude[.]ai|deepseek[.]com|grok[.]com|mistral[.]ai|meta[.]ai|poe[.]com|phind[.]com)$'
+      )
+    )
+    THEN 'AI Assistant'
+    WHEN (
+      (
+        (
+          LOWER(traffic_source) ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+        )
+      )
+      OR (
+        LOWER(COALESCE('', '')) ~ '([^a-df-z]|^)shop|shopping'
+      )
+    )
+    THEN 'Organic Shopping'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+      )
+    )
+    OR LOWER(traffic_medium) IN (
+      'social',
+      'social-network',
+      'social-media',
+      'sm',
+      'social network',
+      'social media'
+    )
+    THEN 'Organic Social'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '(^|[.])youtu[.]be$'
+      )
+    )
+    OR LOWER(traffic_medium) LIKE '%video%'
+    THEN 'Organic Video'
+    WHEN (
+      (
+        LOWER(traffic_source) ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+      )
+      OR (
+        LOWER(traffic_source) ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+      )
+      OR LOWER(traffic_source) IN (
+        'so.com',
+        'adwords',
+        'google ads',
+        'googleads',
+        'google-ads',
+        'bingads',
+        'bing ads',
+        'microsoft ads'
+      )
+    )
+    OR LOWER(traffic_medium) = 'organic'
+    THEN 'Organic Search'
+    WHEN LOWER(traffic_source) IN ('email', 'e-mail', 'e_mail', 'e mail')
+    OR LOWER(traffic_medium) IN ('email', 'e-mail', 'e_mail', 'e mail')
+    THEN 'Email'
+    WHEN LOWER(traffic_medium) = 'affiliate'
+    THEN 'Affiliates'
+    WHEN LOWER(traffic_medium) IN ('referral', 'app', 'link')
+    THEN 'Referral'
+    WHEN LOWER(traffic_medium) = 'audio'
+    THEN 'Audio'
+    WHEN LOWER(traffic_source) = 'sms' OR LOWER(traffic_medium) = 'sms'
+    THEN 'SMS'
+    WHEN LOWER(traffic_medium) LIKE '%push'
+    OR LOWER(traffic_medium) LIKE '%mobile%'
+    OR LOWER(traffic_medium) LIKE '%notification%'
+    OR LOWER(traffic_source) = 'firebase'
+    THEN 'Mobile Push Notifications'
+    ELSE 'Unassigned'
+  END AS channel,
+  CAST('2026-01-01+00' AS TIMESTAMP WITH TIME ZONE) AS dbt_updated_at
+FROM events;
+
+-- ga4_events_kpis
+WITH daily AS (
+  SELECT
+    *
+  FROM "analytics"."analytics"."ga4_daily_cleaned"
+), averages AS (
+  SELECT
+    daily.event_date,
+    AVG(CAST(of_week.sessions AS DOUBLE PRECISION)) AS sessions_7_day_average,
+    AVG(CAST(of_week.total_users AS DOUBLE PRECISION)) AS total_users_7_day_average,
+    AVG(CAST(of_week.screen_page_views AS DOUBLE PRECISION)) AS screen_page_views_7_day_average,
+    AVG(CAST(of_week.event_count AS DOUBLE PRECISION)) AS event_count_7_day_average,
+    COUNT(*) AS days_in_average
+  FROM daily
+  INNER JOIN daily AS of_week
+    ON daily.event_date >= of_week.event_date
+    AND daily.event_date <= of_week.event_date + 6
+  GROUP BY
+    daily.event_date
+)
+SELECT
+  daily.event_date,
+  daily.sessions,
+  daily.total_users,
+  daily.screen_page_views,
+  daily.event_count,
+  CAST(daily.screen_page_views AS DOUBLE PRECISION) / NULLIF(daily.sessions, 0) AS pages_per_session,
+  CAST(daily.sessions AS DOUBLE PRECISION) / NULLIF(daily.total_users, 0) AS sessions_per_user,
+  CAST(daily.event_count AS DOUBLE PRECISION) / NULLIF(daily.sessions, 0) AS events_per_session,
+  averages.days_in_average,
+  averages.sessions_7_day_average,
+  averages.total_users_7_day_average,
+  averages.screen_page_views_7_day_average,
+  averages.event_count_7_day_average,
+  daily.sessions - week_before.sessions AS sessions_change,
+  CAST(daily.sessions - week_before.sessions AS DOUBLE PRECISION) / NULLIF(week_before.sessions, 0) AS sessions_change_share,
+  daily.total_users - week_before.total_users AS total_users_change,
+  CAST(daily.total_users - week_before.total_users AS DOUBLE PRECISION) / NULLIF(week_before.total_users, 0) AS total_users_change_share,
+  daily.screen_page_views - week_before.screen_page_views AS screen_page_views_change,
+  CAST(daily.screen_page_views - week_before.screen_page_views AS DOUBLE PRECISION) / NULLIF(week_before.screen_page_views, 0) AS screen_page_views_change_share,
+  daily.event_count - week_before.event_count AS event_count_change,
+  CAST(daily.event_count - week_before.event_count AS DOUBLE PRECISION) / NULLIF(week_before.event_count, 0) AS event_count_change_share,
+  daily.is_final,
+  daily.pulled_at,
+  daily.time_zone,
+  daily.is_synthetic,
+  CAST('2026-01-01+00' AS TIMESTAMP WITH TIME ZONE) AS dbt_updated_at
+FROM daily
+INNER JOIN averages
+  ON daily.event_date = averages.event_date
+LEFT JOIN daily AS week_before
+  ON daily.event_date = week_before.event_date + 7;
+
+-- ga4_events_reports
+WITH daily AS (
+  SELECT
+    *
+  FROM "analytics"."analytics"."ga4_daily_cleaned"
+), events AS (
+  SELECT
+    *
+  FROM "analytics"."analytics"."ga4_events_cleaned"
+), source_rows AS (
+  SELECT
+    *
+  FROM "analytics"."analytics"."ga4_sources_cleaned"
+), page_rows AS (
+  SELECT
+    *
+  FROM "analytics"."analytics"."ga4_pages_cleaned"
+), reports AS (
+  SELECT
+    event_date,
+    'traffic_source' AS report,
+    traffic_source,
+    traffic_medium,
+    CAST(NULL AS VARCHAR) AS page_path,
+    sessions,
+    total_users,
+    screen_page_views,
+    event_count,
+    is_final,
+    is_synthetic,
+    pulled_at
+  FROM source_rows
+  UNION ALL
+  SELECT
+    event_date,
+    'traffic_source' AS report,
+    traffic_source,
+    traffic_medium,
+    CAST(NULL AS VARCHAR) AS page_path,
+    CAST(NULL AS BIGINT) AS sessions,
+    CAST(NULL AS BIGINT) AS total_users,
+    CAST(SUM(screen_page_views) AS BIGINT) AS screen_page_views,
+    CAST(SUM(event_count) AS BIGINT) AS event_count,
+    BOOL_AND(is_final) AS is_final,
+    BOOL_OR(is_synthetic) AS is_synthetic,
+    MAX(pulled_at) AS pulled_at
+  FROM events
+  WHERE
+    NOT event_date IN (
+      SELECT
+        event_date
+      FROM source_rows
+    )
+  GROUP BY
+    event_date,
+    traffic_source,
+    traffic_medium
+  UNION ALL
+  SELECT
+    event_date,
+    'page' AS report,
+    CAST(NULL AS VARCHAR) AS traffic_source,
+    CAST(NULL AS VARCHAR) AS traffic_medium,
+    page_path,
+    sessions,
+    total_users,
+    screen_page_views,
+    event_count,
+    is_final,
+    is_synthetic,
+    pulled_at
+  FROM page_rows
+  UNION ALL
+  SELECT
+    event_date,
+    'page' AS report,
+    CAST(NULL AS VARCHAR) AS traffic_source,
+    CAST(NULL AS VARCHAR) AS traffic_medium,
+    page_path,
+    CAST(NULL AS BIGINT) AS sessions,
+    CAST(NULL AS BIGINT) AS total_users,
+    CAST(SUM(screen_page_views) AS BIGINT) AS screen_page_views,
+    CAST(SUM(event_count) AS BIGINT) AS event_count,
+    BOOL_AND(is_final) AS is_final,
+    BOOL_OR(is_synthetic) AS is_synthetic,
+    MAX(pulled_at) AS pulled_at
+  FROM events
+  WHERE
+    NOT event_date IN (
+      SELECT
+        event_date
+      FROM page_rows
+    )
+  GROUP BY
+    event_date,
+    page_path
+)
+SELECT
+  reports.event_date,
+  reports.report,
+  reports.traffic_source,
+  reports.traffic_medium,
+  reports.page_path,
+  CASE
+    WHEN reports.report = 'traffic_source'
+    THEN CASE
+      WHEN LOWER(traffic_source) = '(direct)'
+      AND LOWER(traffic_medium) IN ('(not set)', '(none)')
+      THEN 'Direct'
+      WHEN LOWER(COALESCE('', '')) LIKE '%cross-network%'
+      THEN 'Cross-network'
+      WHEN (
+        (
+          (
+            LOWER(traffic_source) ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+          )
+          OR (
+            LOWER(traffic_source) ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+          )
+        )
+        OR (
+          LOWER(COALESCE('', '')) ~ '([^a-df-z]|^)shop|shopping'
+        )
+      )
+      AND (
+        LOWER(traffic_medium) LIKE '%cp%'
+        OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+        OR LOWER(traffic_medium) LIKE 'paid%'
+      )
+      THEN 'Paid Shopping'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+        )
+        OR LOWER(traffic_source) IN (
+          'so.com',
+          'adwords',
+          'google ads',
+          'googleads',
+          'google-ads',
+          'bingads',
+          'bing ads',
+          'microsoft ads'
+        )
+      )
+      AND (
+        LOWER(traffic_medium) LIKE '%cp%'
+        OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+        OR LOWER(traffic_medium) LIKE 'paid%'
+      )
+      THEN 'Paid Search'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+        )
+      )
+      AND (
+        LOWER(traffic_medium) LIKE '%cp%'
+        OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+        OR LOWER(traffic_medium) LIKE 'paid%'
+      )
+      THEN 'Paid Social'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])youtu[.]be$'
+        )
+      )
+      AND (
+        LOWER(traffic_medium) LIKE '%cp%'
+        OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+        OR LOWER(traffic_medium) LIKE 'paid%'
+      )
+      THEN 'Paid Video'
+      WHEN LOWER(traffic_medium) IN ('display', 'banner', 'expandable', 'interstitial', 'cpm')
+      THEN 'Display'
+      WHEN (
+        LOWER(traffic_medium) LIKE '%cp%'
+        OR LOWER(traffic_medium) IN ('ppc', 'retargeting')
+        OR LOWER(traffic_medium) LIKE 'paid%'
+      )
+      THEN 'Paid Other'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(chatgpt|openai|perplexity|gemini|copilot|claude|deepseek|grok|mistral|meta ai|you[.]com)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(chatgpt[.]com|chat[.]openai[.]com|perplexity[.]ai|gemini[.]google[.]com|bard[.]google[.]com|copilot[.]microsoft[.]com|copilot[.]com|claude[.]ai|deepseek[.]com|grok[.]com|mistral[.]ai|meta[.]ai|poe[.]com|phind[.]com)$'
+        )
+      )
+      THEN 'AI Assistant'
+      WHEN (
+        (
+          (
+            LOWER(traffic_source) ~ '^(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro|google shopping|igshopping)$'
+          )
+          OR (
+            LOWER(traffic_source) ~ '(^|[.])(amazon|ebay|etsy|alibaba|aliexpress|walmart|shopify|shopping|shopzilla|rakuten|mercadolibre|mercadolivre|idealo|kelkoo|pricerunner|pricegrabber|zalando|temu|allegro)[.][a-z.]+$'
+          )
+        )
+        OR (
+          LOWER(COALESCE('', '')) ~ '([^a-df-z]|^)shop|shopping'
+        )
+      )
+      THEN 'Organic Shopping'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup|fb|ig|x|vk|line|meta)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(facebook|instagram|twitter|linkedin|pinterest|tiktok|reddit|snapchat|quora|tumblr|weibo|whatsapp|telegram|threads|discord|xing|messenger|mastodon|bluesky|viber|wechat|meetup)[.][a-z.]+$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(t[.]co|x[.]com|t[.]me|wa[.]me|fb[.]com|fb[.]me|lnkd[.]in|pin[.]it|vk[.]com|ok[.]ru|line[.]me|bsky[.]app|mastodon[.]social|redd[.]it|news[.]ycombinator[.]com)$'
+        )
+      )
+      OR LOWER(traffic_medium) IN (
+        'social',
+        'social-network',
+        'social-media',
+        'sm',
+        'social network',
+        'social media'
+      )
+      THEN 'Organic Social'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])(youtube|vimeo|dailymotion|twitch|netflix|hulu|disneyplus|crunchyroll|wistia|iqiyi|youku|bilibili|rumble)[.][a-z.]+$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '(^|[.])youtu[.]be$'
+        )
+      )
+      OR LOWER(traffic_medium) LIKE '%video%'
+      THEN 'Organic Video'
+      WHEN (
+        (
+          LOWER(traffic_source) ~ '^(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)$'
+        )
+        OR (
+          LOWER(traffic_source) ~ '^(([a-z][a-z]?[.])?search[.]|[a-z][a-z]?[.])?(google|bing|yahoo|duckduckgo|ecosia|baidu|yandex|naver|daum|seznam|sogou|qwant|startpage|ask|aol|brave|lycos|mojeek|dogpile|presearch|coccoc|rambler|onet|virgilio|terra)[.][a-z]+([.][a-z][a-z])?$'
+        )
+        OR LOWER(traffic_source) IN (
+          'so.com',
+          'adwords',
+          'google ads',
+          'googleads',
+          'google-ads',
+          'bingads',
+          'bing ads',
+          'microsoft ads'
+        )
+      )
+      OR LOWER(traffic_medium) = 'organic'
+      THEN 'Organic Search'
+      WHEN LOWER(traffic_source) IN ('email', 'e-mail', 'e_mail', 'e mail')
+      OR LOWER(traffic_medium) IN ('email', 'e-mail', 'e_mail', 'e mail')
+      THEN 'Email'
+      WHEN LOWER(traffic_medium) = 'affiliate'
+      THEN 'Affiliates'
+      WHEN LOWER(traffic_medium) IN ('referral', 'app', 'link')
+      THEN 'Referral'
+      WHEN LOWER(traffic_medium) = 'audio'
+      THEN 'Audio'
+      WHEN LOWER(traffic_source) = 'sms' OR LOWER(traffic_medium) = 'sms'
+      THEN 'SMS'
+      WHEN LOWER(traffic_medium) LIKE '%push'
+      OR LOWER(traffic_medium) LIKE '%mobile%'
+      OR LOWER(traffic_medium) LIKE '%notification%'
+      OR LOWER(traffic_source) = 'firebase'
+      THEN 'Mobile Push Notifications'
+      ELSE 'Unassigned'
+    END
+  END AS channel,
+  reports.sessions,
+  reports.total_users,
+  reports.screen_page_views,
+  reports.event_count,
+  CAST(reports.sessions AS DOUBLE PRECISION) / NULLIF(daily.sessions, 0) AS share_of_sessions,
+  CAST(reports.total_users AS DOUBLE PRECISION) / NULLIF(daily.total_users, 0) AS share_of_users,
+  CAST(reports.screen_page_views AS DOUBLE PRECISION) / NULLIF(daily.screen_page_views, 0) AS share_of_page_views,
+  CAST(reports.event_count AS DOUBLE PRECISION) / NULLIF(daily.event_count, 0) AS share_of_events,
+  ROW_NUMBER() OVER (
+    PARTITION BY reports.event_date, reports.report
+    ORDER BY COALESCE(reports.screen_page_views, 0) DESC, reports.page_path ASC, reports.traffic_source ASC, reports.traffic_medium ASC
+  ) AS rank,
+  reports.is_final,
+  reports.is_synthetic,
+  reports.pulled_at,
+  CAST('2026-01-01+00' AS TIMESTAMP WITH TIME ZONE) AS dbt_updated_at
+FROM reports
+LEFT JOIN daily
+  ON reports.event_date = daily.event_date;
+
+-- ga4_pages_cleaned
+WITH source AS (
+  SELECT
+    *
+  FROM "analytics"."analytics_cleaned"."ga4_pages"
+)
+SELECT
+  event_date,
+  page_path,
+  sessions,
+  total_users,
+  screen_page_views,
+  event_count,
+  pulled_at,
+  origin,
+  is_synthetic,
+  time_zone,
+  row_key,
+  source_file,
+  source_line,
+  processed_at,
+  CASE
+    WHEN event_date < CAST(GETDATE() AS DATE) - 15
+    THEN TRUE
+    WHEN event_date > CAST(GETDATE() AS DATE) - 14
+    THEN FALSE
+    ELSE event_date < CAST(CONVERT_TIMEZONE('UTC', COALESCE(NULLIF(time_zone, ''), 'UTC'), GETDATE()) AS DATE) - 14
+  END AS is_final
+FROM source;
+
+-- ga4_sources_cleaned
+WITH source AS (
+  SELECT
+    *
+  FROM "analytics"."analytics_cleaned"."ga4_sources"
+)
+SELECT
+  event_date,
+  traffic_source,
+  traffic_medium,
+  sessions,
+  total_users,
+  screen_page_views,
+  event_count,
+  pulled_at,
+  origin,
+  is_synthetic,
+  time_zone,
+  row_key,
+  source_file,
+  source_line,
+  processed_at,
+  CASE
+    WHEN event_date < CAST(GETDATE() AS DATE) - 15
+    THEN TRUE
+    WHEN event_date > CAST(GETDATE() AS DATE) - 14
+    THEN FALSE
+    ELSE event_date < CAST(CONVERT_TIMEZONE('UTC', COALESCE(NULLIF(time_zone, ''), 'UTC'), GETDATE()) AS DATE) - 14
+  END AS is_final
+FROM source;
+
 -- identity_days
 SELECT
   event_date,

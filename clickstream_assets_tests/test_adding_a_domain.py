@@ -156,15 +156,15 @@ def land(home: Home, day: str, name: str, *lines: str) -> None:
 
 
 def test_landing_folders_are_read_as_they_are_written() -> None:
-    (feed,) = TOY.feeds
+    (place,) = TOY.landings
     day = date(2024, 3, 1)
-    assert feed.folder(day) == "toy/year=2024/month=03/day=01"
-    assert feed.layout == "toy/year=YYYY/month=MM/day=DD"
-    assert feed.day_of("toy/year=2024/month=03/day=01") == feed.day_of("toy/year=2024/month=03/day=01/hour=10") == day
-    assert [feed.day_of(f"toy/year={rest}") for rest in ("2024/month=3/day=1", "2024/month=02/day=30", "x")] == [
+    assert place.folder(day) == "toy/year=2024/month=03/day=01"
+    assert place.layout == "toy/year=YYYY/month=MM/day=DD"
+    assert place.day_of("toy/year=2024/month=03/day=01") == place.day_of("toy/year=2024/month=03/day=01/hour=10") == day
+    assert [place.day_of(f"toy/year={rest}") for rest in ("2024/month=3/day=1", "2024/month=02/day=30", "x")] == [
         None
     ] * 3
-    (shop,) = domains.domain("ecommerce").feeds
+    (shop,) = domains.domain("ecommerce").landings
     assert shop.day_of(shop.folder(day)) == day
     assert shop.layout == "ecommerce/ingestion_date=YYYY-MM-DD"
     assert shop.day_of("ecommerce/ingestion_date=2024-03-01x") is None
@@ -172,7 +172,7 @@ def test_landing_folders_are_read_as_they_are_written() -> None:
 
 def test_the_sensor_finds_its_days(home: Home, toy: Domain) -> None:
     land(home, "2024-03-01", "a.jsonl", "{}")
-    landing = arrivals.Arrivals(home.platform.landing, toy.feeds[0], first=date(2024, 1, 1), last=date(2024, 12, 31))
+    landing = arrivals.Arrivals(home.platform.landing, toy.landings[0], first=date(2024, 1, 1), last=date(2024, 12, 31))
     new = landing.since(None, now_ns=time.time_ns())
     assert list(new.days) == [date(2024, 3, 1)]
     assert new.elsewhere == []

@@ -24,7 +24,7 @@ from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.storage.files import Files
 
 FOLDER = "shop/day={day}"
-FEED = replace(domain("ecommerce").feeds[0], landing=FOLDER)
+FEED = replace(domain("ecommerce").landings[0], pattern=FOLDER)
 FIRST, LAST = date(2026, 1, 1), date(2026, 3, 31)
 MONDAY, TUESDAY = "2026-03-02", "2026-03-03"
 SECOND = 1_000_000_000

@@ -68,7 +68,10 @@ def test_query_prints_tables_csv_and_json(home: Home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "nothing", "--date", "2024-03-01"], "There is no domain 'nothing': choose ecommerce, clickstream."),
+        (
+            ["run", "nothing", "--date", "2024-03-01"],
+            "There is no domain 'nothing': choose ecommerce, clickstream, ga4.",
+        ),
         (["run", "ecommerce", "--date", "2023-12-31"], "2023-12-31 is not a partition: they run from 2024-01-01"),
         (["run", "ecommerce", "--date", "2999-01-01"], "2999-01-01 is not a partition"),
         (["run", "ecommerce", "--from", "2024-03-02", "--to", "2024-03-01"], "swap them"),

@@ -79,8 +79,9 @@ def test_dbt_tests_are_blocking_asset_checks() -> None:
     graph = defs().resolve_asset_graph()
     others = {tuple(table.key) for table in schemas.TABLES} | {("ops", "catalog")}
     of_dbt = [key for key in graph.asset_check_keys if tuple(key.asset_key.path) not in others]
-    assert len(of_dbt) >= 30
-    assert {key.asset_key.path[0] for key in of_dbt} == set(DOMAINS)
+    tests = dbt._parsed(dbt.manifest(Settings.from_environment())).nodes.values()
+    assert {key.name for key in of_dbt} == {node.name for node in tests if node.resource_type == "test"}
+    assert {graph.get(key.asset_key).group_name for key in of_dbt} == {f"enhanced/{name}" for name in DOMAINS}
 
 
 def test_parsed_projects_that_are_in_use_are_kept_however_many_are_parsed(tmp_path: Path) -> None:

@@ -72,6 +72,34 @@ def test_the_demo_runs_again_with_no_network(make) -> None:
     shown = make("demo", "DEMO=--from 2024-03-01 --to 2024-03-02 --rows-per-day 200")
     assert "ecommerce.top_products" in shown
     assert "unaccounted" in shown
+    ledger = shown.partition("What arrived")[2].partition("Why rows")[0]
+    for table in ("ecommerce_raw.events_raw", "clickstream_raw.events_raw", "analytics_raw.ga_daily_raw"):
+        assert table in ledger
+    # A week more of GA4, so that with the demo's own days some are final; the table has the ends of it.
+    assert "\nga4: 2024-02-23 to 2024-03-02, 200 good records a day" in shown
+    kpis = shown.partition("(analytics.ga4_events_kpis)")[2].partition("\nRevenue")[0]
+    assert "made up" in shown
+    days = [line.split() for line in kpis.splitlines() if line.startswith("  2024-")]
+    ends = ["03-02", "03-01", "02-29", "02-28", "02-25", "02-24", "02-23"]
+    assert [day[0] for day in days] == [f"2024-{end}" for end in ends]
+    assert {tuple(day[-2:]) for day in days} == {("True", "True")}  # final, and made up
+
+
+def test_the_demo_does_not_mix_its_numbers_with_those_of_a_property(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CLICKSTREAM_HOME": str(home),
+        "GA4_PROPERTY_ID": "1",
+        "GA4_API_ENDPOINT": "http://127.0.0.1:9",
+    }
+    command = [sys.executable, "-c", "from clickstream_assets.cli import main; main()", "demo"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "clickstream: GA4_PROPERTY_ID is set, and the demo's numbers are made up: unset it for the demo.\n"
+    )
+    assert not home.exists()
 
 
 def test_the_tests_run_again_with_no_network(make) -> None:

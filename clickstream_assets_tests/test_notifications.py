@@ -327,8 +327,8 @@ def test_a_key_is_taken_for_what_a_listing_takes_it_for(bucket, monkeypatch) -> 
         bucket.put_key(f"{PREFIX}/ecommerce/{key}", b"x")
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint)
     landing = files.at(f"s3://{bucket.name}/{PREFIX}")
-    (feed,) = domains.domain("ecommerce").feeds
-    listed = arrivals.Arrivals(landing, feed, first=FIRST, last=LAST).since(None, now_ns=time.time_ns())
+    (place,) = domains.domain("ecommerce").landings
+    listed = arrivals.Arrivals(landing, place, first=FIRST, last=LAST).since(None, now_ns=time.time_ns())
     assert len(listed.days) == 7 and len(listed.elsewhere) == 8
     found = look(bucket)
     assert days(found) == [str(day) for day in listed.days]

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from clickstream_assets import schemas
+from clickstream_assets import layers, schemas
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.generate import generator
@@ -28,7 +28,8 @@ def relation(key: dg.AssetKey) -> str:
 
 def partitioned_assets() -> list[dg.AssetKey]:
     graph = defs().resolve_asset_graph()
-    return sorted(key for key in graph.executable_asset_keys if graph.get(key).partitions_def is not None)
+    keys = (key for key in graph.executable_asset_keys if graph.get(key).partitions_def is not None)
+    return sorted(key for key in keys if not graph.get(key).group_name.startswith(layers.LANDING))
 
 
 def _fill(home: Home, domain: str) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from clickstream_assets import arrivals, notifications
 from clickstream_assets.days import last_day
 from clickstream_assets.defs import jobs
 from clickstream_assets.domains import DOMAINS, Domain
+from clickstream_assets.errors import Busy
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
 
@@ -58,26 +59,93 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Runs the days of {domain.name} for which files have landed or changed.",
     )
-    def look(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
+    def look(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.SensorResult | dg.SkipReason:
         first, last = platform.settings.start_date, last_day()
         cursors = arrivals.load(context.cursor)
         files: dict[date, list[FileInfo]] = defaultdict(list)
-        for feed in domain.feeds:
-            landing = arrivals.Arrivals(platform.landing, feed, first=first, last=last)
-            new = landing.since(cursors.get(feed.root), now_ns=time.time_ns())
-            cursors[feed.root] = new.cursor
+        for place in domain.landings:
+            landing = arrivals.Arrivals(platform.landing, place, first=first, last=last)
+            new = landing.since(cursors.get(place.root), now_ns=time.time_ns())
+            cursors[place.root] = new.cursor
             for day, found in new.days.items():
                 files[day] += found
             for folder in new.elsewhere:
-                _warn_of(context, folder, feed.layout, first, last)
+                _warn_of(context, folder, place.layout, first, last)
             if new.left:
-                context.log.info("%d more new files of %s are left for the next looks.", new.left, feed.root)
+                context.log.info("%d more new files of %s are left for the next looks.", new.left, place.root)
+        if files and domain.collect is not None:
+            if working := _collecting(context.instance, domain):
+                return dg.SkipReason(f"{working} loads what it collects: new files are looked at when it has ended.")
+            try:
+                files = _not_loaded(platform, domain, files)
+            except Busy as error:
+                return dg.SkipReason(f"{error} New files are looked at again in {seconds} s.")
         requests = [
             dg.RunRequest(run_key=_run_key(day, files[day]), partition_key=day.isoformat()) for day in sorted(files)
         ]
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursors))
 
     return look
+
+
+def _collecting(instance: dg.DagsterInstance, domain: Domain) -> str | None:
+    """The run that fetches files of the domain just now, and then loads them."""
+    ended = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+    unfinished = [status for status in dg.DagsterRunStatus if status not in ended]
+    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.refresh_name(domain.name), statuses=unfinished), limit=1)
+    return f"run {runs[0].run_id}" if runs else None
+
+
+def _collected(
+    instance: dg.DagsterInstance, platform: Platform, days: Iterable[tuple[str, date]]
+) -> tuple[set[tuple[str, date]], set[tuple[str, date]]]:
+    """Of the days of domains that fetch their files those whose files are all loaded, and those to be looked at later.
+
+    Messages about the latter come again.
+    """
+    loaded, waiting = set(), set()
+    for name, day in days:
+        domain = DOMAINS[name]
+        if domain.collect is None:
+            continue
+        files = [file for place in domain.landings for file in platform.landing.files(place.folder(day))]
+        try:
+            if _collecting(instance, domain):
+                waiting.add((name, day))
+            elif not _not_loaded(platform, domain, {day: files}):
+                loaded.add((name, day))
+        except Busy:
+            waiting.add((name, day))
+    return loaded, waiting
+
+
+def _not_loaded(
+    platform: Platform, domain: Domain, files: Mapping[date, Sequence[FileInfo]]
+) -> dict[date, list[FileInfo]]:
+    """Of the files those that no run has loaded as they are now: the run that fetched the others has.
+
+    Raises:
+        Busy: a step has the warehouse.
+    """
+    from clickstream_assets.storage.files import misnamed  # with PyArrow, which the graph is loaded without
+
+    with platform.warehouse.locked("looking for files that are loaded", timeout=0):
+        known = {
+            file.path: file.read_as
+            for landing in domain.landings
+            for file in platform.warehouse.landing_files(landing.root)
+        }
+    found = {
+        day: [
+            file
+            for file in of_day
+            if not misnamed(file.path) and known.get(file.path) != platform.landing.version(file)
+        ]
+        for day, of_day in files.items()
+    }
+    return {day: of_day for day, of_day in found.items() if of_day}
 
 
 def _queue_sensor(seconds: int) -> dg.SensorDefinition:
@@ -100,7 +168,10 @@ def _queue_sensor(seconds: int) -> dg.SensorDefinition:
         days: dict[tuple[str, date], set[str]] = defaultdict(set)
         for arrival in found.arrivals:
             days[arrival.domain, arrival.day].add(arrival.digest)
+        loaded, waiting = _collected(context.instance, platform, days)
         requested = set[str]().union(*(_requested(context.instance, domain, day) for domain, day in days))
+        requested = requested.union(*(days[key] for key in loaded))
+        days = {key: digests for key, digests in days.items() if key not in waiting}
         queue.delete(found.settled(requested))
         new = {key: sorted(digests - requested) for key, digests in sorted(days.items()) if digests - requested}
         return dg.SensorResult(

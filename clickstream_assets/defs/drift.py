@@ -20,8 +20,7 @@ CATALOG = dg.AssetSpec(
 
 def tables() -> dict[str, Table]:
     """The tables of the lake by the names of their checks."""
-    feeds = [feed for domain in DOMAINS.values() for feed in domain.feeds]
-    found = [*(table for feed in feeds for table in (feed.raw, feed.cleaned)), QUARANTINE]
+    found = [*(table for domain in DOMAINS.values() for table in domain.tables), QUARANTINE]
     return {table.lake.replace(".", "_"): table for table in found}
 
 

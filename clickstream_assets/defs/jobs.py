@@ -1,4 +1,4 @@
-"""One job per domain: everything from landing to its last table."""
+"""One job per domain: everything from landing to its last table; and one more where files are fetched first."""
 
 from functools import cache
 from typing import Any
@@ -12,8 +12,9 @@ _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 
 
 def definitions() -> dg.Definitions:
-    """The jobs, named like their domains."""
-    return dg.Definitions(jobs=[job(name) for name in DOMAINS])
+    """The jobs, named like their domains, and those that fetch."""
+    fetching = [refresh(name) for name, domain in DOMAINS.items() if domain.collect is not None]
+    return dg.Definitions(jobs=[*(job(name) for name in DOMAINS), *fetching])
 
 
 @cache
@@ -23,4 +24,19 @@ def job(name: str) -> Any:
         name,
         selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE)),
         description=f"{name}: raw, cleaned and enhanced for a day or a range of days.",
+    )
+
+
+def refresh_name(domain: str) -> str:
+    """The name of the job that fetches a domain's files and then does all that its other job does."""
+    return f"{domain}_refresh"
+
+
+@cache
+def refresh(name: str) -> Any:
+    """That job. The sensors start the other one: files that arrive are there already."""
+    return dg.define_asset_job(
+        refresh_name(name),
+        selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in layers.ORDER)),
+        description=f"{name}: fetches a day or a range of days into landing, then raw, cleaned and enhanced.",
     )

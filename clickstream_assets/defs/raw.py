@@ -18,7 +18,7 @@ def definitions() -> dg.Definitions:
 def _raw(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
     @dg.asset(
         key=feed.raw.key,
-        deps=[feed.key],
+        deps=[*(landing.key for landing in feed.landings), *domain.collectors],
         group_name=layers.group(layers.RAW, domain.name),
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
@@ -30,19 +30,11 @@ def _raw(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         description=feed.raw.description,
     )
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
-        from clickstream_assets.parsing.landing import LandingLoader
-
-        loader = LandingLoader(
-            feed,
-            landing=platform.landing,
-            lake=platform.lake,
-            limits=platform.settings.limits,
-            shape=feed.load_shape(platform),
-        )
+        loader = feed.load_loader(platform)
         with platform.exclusive(domain.name, f"loading {feed.raw.name}"):
             staged = loader.stage(
                 partitions.days(context.partition_keys),
-                platform.warehouse.landing_files(feed.root),
+                [file for root in feed.roots for file in platform.warehouse.landing_files(root)],
                 run_id=context.run.run_id,
                 progress=context.log.info,
             )

@@ -19,9 +19,10 @@ class Generated:
 
     paths   relative to the landing root, in the order they were written
     rows    records, good or broken, of the files that load once (no header; neither a rejected
-            file's nor a copy's)
+            file's nor a copy's, nor those of a pull in whose place another one counts)
     faults  planted faults by the name of the rule that reports them: records, or files for
-            `rejected_file` and `duplicate_file`; empty without faults
+            `rejected_file`, `duplicate_file`, `incomplete_pull` and `superseded`; empty without
+            faults
     """
 
     paths: list[str]

@@ -38,12 +38,12 @@ class Batch:
 
     ``found``: how many there are, broken ones included, counted without reading their fields. ``rows``: the readable
     ones as text, the asked columns and ``extra`` (JSON of all other fields, or null). ``lines`` and ``numbers``: the
-    physical line and the record number of each row.
+    physical line, null where it cannot be told, and the record number of each row.
     """
 
     found: int
     rows: pa.Table
-    lines: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64] | pa.Int64Array
     numbers: npt.NDArray[np.int64]
     broken: Sequence[Broken] = field(default_factory=list)
 
@@ -105,3 +105,7 @@ class Format:
 CSV = Format("csv", (".csv", ".csv.gz"), "clickstream_assets.parsing.arrow_csv:read", "Columns, in any order and case:")
 #: what Firehose writes: its objects' names have no suffix
 JSON = Format("json", (), "clickstream_assets.parsing.json_objects:read", "Keys of its JSON objects:")
+#: answers of the GA4 Data API, a page each; they are read whole (``ga4.pulls``)
+GA4_PAGES = Format("json", (".json",), "clickstream_assets.ga4.pulls:page", "Answers of the Data API with")
+#: what AppFlow writes of a GA4 property: an object a line
+APPFLOW = Format("json", (".json",), "clickstream_assets.parsing.json_objects:read", "Keys of its JSON objects:")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from clickstream_assets.domains import Feed
 from clickstream_assets.errors import ClickstreamError, RejectedFile
@@ -28,6 +29,9 @@ from clickstream_assets.settings import Limits
 from clickstream_assets.storage.files import FileInfo, Files, misnamed
 from clickstream_assets.storage.lake import Lake
 from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile, count_by_day
+
+if TYPE_CHECKING:
+    from clickstream_assets.platform import Platform
 
 LOADED, DUPLICATE, REJECTED = "loaded", "duplicate_file", REJECTED_FILE
 
@@ -58,6 +62,12 @@ class _Inspected:
     problem: str | None
     read_as: str
     was: LandingFile | None = None
+
+
+def loader(feed: Feed, platform: Platform) -> LandingLoader:
+    """The loader of a feed whose files are rows that count unless they are copies."""
+    shape, limits = feed.load_shape(platform), platform.settings.limits
+    return LandingLoader(feed, landing=platform.landing, lake=platform.lake, limits=limits, shape=shape)
 
 
 class LandingLoader:
@@ -198,7 +208,7 @@ class LandingLoader:
             run_id,
             kept,
             kept_quarantine,
-            landing_root=self.feed.root,
+            landing_roots=self.feed.roots,
             landing_files=landing_files,
             rejected_by_rule=dict(rules),
             together=_linked(inspected, [file for files_of_day in standing.values() for file in files_of_day.values()]),

@@ -64,11 +64,11 @@ class DayWriter:
         with self._files.open_random(file.path) as source:
             return pq.read_table(source, filters=wanted, partitioning=None)
 
-    def reject_file(self, path: str, problem: str) -> None:
-        """A file that cannot be read counts as one record."""
+    def reject_file(self, path: str, problem: str, *, rule: str = REJECTED_FILE) -> None:
+        """A file that cannot be read, or must not count, counts as one record."""
         with self._lock:
             self.found += 1
-            self._reject(path, [(None, REJECTED_FILE, json.dumps({"error": problem}, ensure_ascii=False))])
+            self._reject(path, [(None, rule, json.dumps({"error": problem}, ensure_ascii=False))])
 
     def write_file(self, path: str, content_hash: str, batches: Iterable[Batch]) -> int:
         """Write a file's records; returns how many were found, broken ones included."""
@@ -94,8 +94,10 @@ class DayWriter:
     def _with_lineage(self, batch: Batch, path: str, content_hash: str) -> pa.Table:
         count = batch.rows.num_rows
         values = {name: batch.rows.column(name) for name in batch.rows.column_names}
+        now = _constant(pa.scalar(self._now, pa.timestamp("us", tz="UTC")), count)
         values |= {
-            "ingestion_timestamp": _constant(pa.scalar(self._now, pa.timestamp("us", tz="UTC")), count),
+            "ingestion_timestamp": now,
+            "processed_at": now,
             "source_file": _constant(pa.scalar(path), count),
             "source_line": pa.array(batch.lines),
             "record_number": pa.array(batch.numbers),

@@ -105,10 +105,9 @@ def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
         for table in loads:
             warehouse.load(transaction, lake, table, staged.days)
         warehouse.record(transaction, asset=staged.table.name, run_id=staged.run_id, accounts=staged.accounts)
-        if staged.landing_root is not None:
-            warehouse.replace_landing_files(
-                transaction, root=staged.landing_root, days=staged.days, files=staged.landing_files
-            )
+        for root in staged.landing_roots:
+            files = [file for file in staged.landing_files if file.path.startswith(f"{root}/")]
+            warehouse.replace_landing_files(transaction, root=root, days=staged.days, files=files)
         return True
 
     if warehouse.transact(f"recording {staged.table.name}", record, loads=loads):
@@ -117,7 +116,9 @@ def _record(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
 
 def to_json(staged: Staged) -> str:
     """All that ``from_json`` needs; a table by its name, days as ISO dates."""
-    plain = replace(staged, rejected_by_rule=dict(staged.rejected_by_rule), together=())  # asdict copies no Counter
+    plain = replace(
+        staged, rejected_by_rule=dict(staged.rejected_by_rule), together=(), findings=()
+    )  # asdict copies no Counter
     return json.dumps(asdict(plain) | {"table": staged.table.name}, default=date.isoformat)
 
 
@@ -133,7 +134,7 @@ def from_json(text: str) -> Staged:
         run_id=fields["run_id"],
         kept=[StagedFile(**_dated(file, "day")) for file in fields["kept"]],
         kept_quarantine=[StagedFile(**_dated(file, "day")) for file in fields["kept_quarantine"]],
-        landing_root=fields["landing_root"],
+        landing_roots=fields["landing_roots"],
         landing_files=[LandingFile(**_dated(file, "partition_date")) for file in fields["landing_files"]],
         rejected_by_rule=fields["rejected_by_rule"],
         made_by=fields["made_by"],

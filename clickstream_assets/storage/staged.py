@@ -49,12 +49,16 @@ class Account:
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one guard, evaluated on staged files; the days on which it failed are not published."""
+    """The outcome of one guard, evaluated on staged files; the days on which it failed are not published.
+
+    One that only ``warns`` keeps no day from being published.
+    """
 
     name: str
     failed: frozenset[date]
     description: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    warns: bool = False
 
     @property
     def passed(self) -> bool:
@@ -92,14 +96,16 @@ class Staged:
     #: published files of these days that stay: the table's, and those of its quarantine
     kept: Sequence[StagedFile] = ()
     kept_quarantine: Sequence[StagedFile] = ()
-    #: for a raw table: the folder of landing that its files come from, and what is known of them on these days
-    landing_root: str | None = None
+    #: for a raw table: the folders of landing that its files come from, and what is known of them on these days
+    landing_roots: Sequence[str] = ()
     landing_files: Sequence[LandingFile] = ()
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
     #: which code made the rows, where that matters later
     made_by: str = ""
     #: groups of days between which rows move: one without the other would lose rows or double them
     together: Sequence[Collection[date]] = ()
+    #: what was found while the rows were read, besides what every table is checked for
+    findings: Sequence[Check] = ()
 
     def without(self, days: Collection[date]) -> Staged:
         """The same less some days, and less those that must be published together with them."""
@@ -119,7 +125,7 @@ class Staged:
 
     def checks(self, *, rejected_share: float) -> list[Check]:
         """Evaluate the guards that every table has."""
-        return [_balances(self.accounts), _rejected_share(self, limit=rejected_share)]
+        return [_balances(self.accounts), _rejected_share(self, limit=rejected_share), *self.findings]
 
 
 GUARDS = {
@@ -130,6 +136,18 @@ GUARDS = {
 
 #: that of tables about persons under pseudonyms
 PRIVACY = {"no_personal_data": "No text of the rows, and none of the rejected ones, has an e-mail or IP address in it."}
+
+
+#: those of tables that are a property's answers; those in ``PULL_WARNINGS`` only warn
+PULLS = {
+    "pull_is_whole": "Every date with pulls has a whole one: all pages are there, with as many rows as Google says.",
+    "same_time_zone": "The newest pull is in the property's time zone.",
+    "newest_pull_is_whole": "No newer pull than the published one was left incomplete.",
+    "numbers_are_exact": "The published numbers are neither sampled nor thresholded, and no rows are put into (other).",
+    "rows_are_told_apart": "No two rows of the published pull have the same dimensions.",
+    "appflow_agrees": "Where AppFlow has rows of a date too, their sums are those of the published pull.",
+}
+PULL_WARNINGS = frozenset({"newest_pull_is_whole", "numbers_are_exact", "rows_are_told_apart", "appflow_agrees"})
 
 
 def count_by_day(files: Iterable[StagedFile]) -> Counter[date]:

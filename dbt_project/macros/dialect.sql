@@ -80,3 +80,29 @@
 {% macro redshift__matches(text, pattern) -%}
     ({{ text }} ~ '{{ pattern }}')
 {%- endmacro %}
+
+{#- The date that it is now, when queried: in UTC, and in the time zone that a column names. On DuckDB the first does
+    not depend on the session's time zone, as current_date does, and the second costs 1 µs a row. -#}
+{% macro today() -%}
+    {{ return(adapter.dispatch('today')()) }}
+{%- endmacro %}
+
+{% macro default__today() -%}
+    {{ utc_date('now()') }}
+{%- endmacro %}
+
+{% macro redshift__today() -%}
+    cast(getdate() as date)
+{%- endmacro %}
+
+{% macro today_in(time_zone) -%}
+    {{ return(adapter.dispatch('today_in')(time_zone)) }}
+{%- endmacro %}
+
+{% macro default__today_in(time_zone) -%}
+    cast(timezone({{ time_zone }}, now()) as date)
+{%- endmacro %}
+
+{% macro redshift__today_in(time_zone) -%}
+    cast(convert_timezone('UTC', {{ time_zone }}, getdate()) as date)
+{%- endmacro %}
