@@ -31,7 +31,7 @@ lint: $(VENV)/.installed-dev ## Formatter, linter, types and SQL lint; changes n
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy clickstream_assets
-	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests/ecommerce dbt_project/tests/clickstream dbt_project/tests/ga4
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models dbt_project/tests/ecommerce dbt_project/tests/clickstream dbt_project/tests/ga4 dbt_project/tests/sales
 
 format: $(VENV)/.installed-dev ## Format the Python code and mend what the linter can
 	$(BIN)/ruff format .

@@ -19,6 +19,9 @@ from clickstream_assets.settings import Settings
 #: of the last 14 days nothing is final
 _GA4_ROWS, _GA4_EARLIER = 250, timedelta(days=7)
 
+#: sales that arrive a day, at most: what is shown of them is as plain of a few, and the demo is to be short
+_SALES_ROWS = 2_000
+
 _SHOWN = {
     "What arrived and what became of it (ops.row_ledger)": """
         select asset, sum(rows_in) as rows_in, sum(rows_out) as rows_out, sum(rejected) as rejected,
@@ -36,6 +39,9 @@ _SHOWN = {
     "Web site (clickstream.daily_metrics)": """
         select event_date, dau, sessions, events, round(bounce_rate, 3) as bounce_rate, revenue
         from clickstream.daily_metrics order by event_date desc limit 5""",
+    "Sales (sales.mv_daily_sales)": """
+        select date_value, orders, quantity, gross_amount, discount, tax_amount, net_amount
+        from sales.mv_daily_sales order by date_value desc limit 5""",
     "Newest and oldest days of a GA4 property that is made up (analytics.ga4_events_kpis)": """
         select event_date, sessions, total_users, screen_page_views,
                round(pages_per_session, 2) as pages_per_session,
@@ -67,6 +73,8 @@ def show(
         start, rows = first, rows_per_day
         if domain.name == "ga4":
             start, rows = min(first, max(first - _GA4_EARLIER, settings.start_date)), min(rows, _GA4_ROWS)
+        elif domain.name == "sales":
+            rows = min(rows, _SALES_ROWS)
         click.secho(f"\n{domain.name}: {start} to {last}, {rows:,} good records a day and some faults", bold=True)
         made = generator(domain.name)(platform.landing.write, first=start, last=last, rows_per_day=rows, faults=True)
         click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")

@@ -26,6 +26,14 @@ from clickstream_assets.schemas import (
     ECOMMERCE_RAW,
     GA4_PULLS,
     GA4_TABLES,
+    SALES_CUSTOMERS_CLEANED,
+    SALES_CUSTOMERS_RAW,
+    SALES_LOCATIONS_CLEANED,
+    SALES_LOCATIONS_RAW,
+    SALES_PRODUCTS_CLEANED,
+    SALES_PRODUCTS_RAW,
+    SALES_SALES_CLEANED,
+    SALES_SALES_RAW,
     Table,
 )
 
@@ -114,7 +122,8 @@ class Feed:
     whose rows stand in for those of the first.
     ``transform``: from ``raw`` to ``cleaned``, as ``module:name``. ``fields``: what is read of a record, where that is
     not what ``raw`` has of it. ``shape``: what makes ``raw``'s columns of these then, as ``module:function`` of a
-    platform. ``loader``: what stages ``raw``, as ``module:function`` of a feed and a platform.
+    platform. ``loader``: what stages ``raw``, as ``module:function`` of a feed and a platform. ``by_day``: a day's
+    files say how things are on that day, so that the same content on another day is no copy.
     """
 
     landing: str
@@ -126,6 +135,7 @@ class Feed:
     shape: str | None = None
     also: tuple[Landing, ...] = ()
     loader: str = "clickstream_assets.parsing.landing:loader"
+    by_day: bool = False
 
     @cached_property
     def landings(self) -> tuple[Landing, ...]:
@@ -170,11 +180,16 @@ class Feed:
 
 @dataclass(frozen=True)
 class RowModel:
-    """A dbt model with one row per row of a cleaned table, and so with rows in the ledger; ``day``: its partition."""
+    """A dbt model with one row per row of a cleaned table, and so with rows in the ledger; ``day``: its partition.
+
+    ``absorbed``: for one whose rows are fewer, the relation in which dbt notes how many of each table and day it has
+    taken account of (``source``, the partition, ``absorbed_rows``).
+    """
 
     name: str
     source: Table
     day: str
+    absorbed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +237,18 @@ def _ga4(report: Report) -> Feed:
     )
 
 
+def _sales(raw: Table, cleaned: Table) -> Feed:
+    name = raw.key[1].removesuffix("_raw")
+    return Feed(
+        landing=f"sales/{name}/load_date={{day}}",
+        format=CSV,
+        raw=raw,
+        cleaned=cleaned,
+        transform=f"clickstream_assets.transforms.sales:{name.upper()}",
+        by_day=True,
+    )
+
+
 DOMAINS = {
     domain.name: domain
     for domain in (
@@ -263,6 +290,24 @@ DOMAINS = {
             further=(GA4_PULLS,),
             collect="clickstream_assets.ga4.sources:collect_days",
             collector=("landing", "ga4_data_api"),
+        ),
+        Domain(
+            "sales",
+            feeds=(
+                _sales(SALES_CUSTOMERS_RAW, SALES_CUSTOMERS_CLEANED),
+                _sales(SALES_PRODUCTS_RAW, SALES_PRODUCTS_CLEANED),
+                _sales(SALES_LOCATIONS_RAW, SALES_LOCATIONS_CLEANED),
+                _sales(SALES_SALES_RAW, SALES_SALES_CLEANED),
+            ),
+            row_models=tuple(
+                RowModel(f"sales.{model}", source=cleaned, day="load_date", absorbed="sales.absorbed_load_dates")
+                for model, cleaned in (
+                    ("customer_dim", SALES_CUSTOMERS_CLEANED),
+                    ("product_dim", SALES_PRODUCTS_CLEANED),
+                    ("location_dim", SALES_LOCATIONS_CLEANED),
+                    ("sales_fact", SALES_SALES_CLEANED),
+                )
+            ),
         ),
     )
 }

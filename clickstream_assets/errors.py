@@ -14,7 +14,14 @@ class SettingsError(ClickstreamError):
 
 
 class RejectedFile(ClickstreamError):
-    """A landing file cannot be read as a whole (cut short, binary, a required column missing)."""
+    """A landing file cannot be read as a whole (cut short, binary, a required column missing).
+
+    ``found``: what of the file's own text is told besides; ``plain`` is the message without it.
+    """
+
+    def __init__(self, plain: str, found: str = ""):
+        super().__init__(plain + found)
+        self.plain = plain
 
 
 class PublishError(ClickstreamError):

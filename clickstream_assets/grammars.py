@@ -13,3 +13,9 @@ TIMESTAMP = (
 
 #: milliseconds since 1970, UTC; what is shorter, 2024 or 20260302, is meant for something else
 EPOCH_MILLISECONDS = "^-?[0-9]{9,15}$"
+
+#: the shape of an e-mail address: one @, no blanks, and a dot within the host
+EMAIL = f"^[^@{BLANKS}]+@[^@.{BLANKS}]+([.][^@.{BLANKS}]+)+$"
+
+#: a day as files write it
+DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"

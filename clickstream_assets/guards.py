@@ -6,10 +6,12 @@ its days from being published; those stay as they were. A check that runs after 
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,7 +20,17 @@ from clickstream_assets import partitions
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.storage import publishing
-from clickstream_assets.storage.staged import GUARDS, PRIVACY, PULL_WARNINGS, PULLS, Account, Check, Staged, StagedFile
+from clickstream_assets.storage.staged import (
+    CONTRACT,
+    GUARDS,
+    PRIVACY,
+    PULL_WARNINGS,
+    PULLS,
+    Account,
+    Check,
+    Staged,
+    StagedFile,
+)
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -45,12 +57,22 @@ def specs(table: Table) -> list[dg.AssetCheckSpec]:
 
 
 def _guards(table: Table) -> dict[str, str]:
-    return GUARDS | (PRIVACY if table.pseudonymous else {}) | (PULLS if table.pulled else {})
+    wanted = ((PRIVACY, table.pseudonymous), (PULLS, table.pulled), (CONTRACT, table.contract))
+    return GUARDS | {name: text for guards, has in wanted if has for name, text in guards.items()}
 
 
 def definition_metadata(table: Table) -> dict[str, Any]:
     """What the registry knows of a table, as the UI shows it: its name and its columns."""
-    columns = [dg.TableColumn(c.name, c.type, c.description) for c in table.columns]
+    columns = [
+        dg.TableColumn(
+            c.name,
+            c.type,
+            c.description,
+            constraints=dg.TableColumnConstraints(nullable=not c.required, unique=False),
+            tags={"personal": ""} if c.personal else {},
+        )
+        for c in table.columns
+    ]
     return {
         "dagster/table_name": table.warehouse or table.external or table.lake,
         "dagster/column_schema": dg.TableSchema(columns),
@@ -71,6 +93,8 @@ def report(
     checks = staged.checks(rejected_share=platform.settings.rejected_share)
     if staged.table.pseudonymous:
         checks.append(_no_personal_data(staged, platform))
+    if staged.table.contract:
+        checks.append(_keeps_contract(staged, platform))
     failed = {day for check in checks if not check.warns for day in check.failed}
     sound = staged.without(failed)
     if len(sound.days) < len(staged.days):
@@ -129,6 +153,29 @@ def _no_personal_data(staged: Staged, platform: Platform) -> Check:
     return Check("no_personal_data", frozenset(found), text)
 
 
+def _keeps_contract(staged: Staged, platform: Platform) -> Check:
+    """Look at the rows of each day; says which checks do not hold and for how many rows, and nothing of what is there.
+
+    The files of a day are looked at together, since a key may be in two of them.
+    """
+    from clickstream_assets import contract
+
+    files: dict[date, list[contract.Opened]] = defaultdict(list)
+    for file in (*staged.files, *staged.kept):
+        files[file.day].append(partial(platform.lake.files.open_random, file.path))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        looked_at = dict(zip(files, threads.map(partial(contract.breaches, staged.table), files.values()), strict=True))
+    found = {day: breaches for day, breaches in looked_at.items() if breaches}
+    every = sum(found.values(), Counter[contract.Breach]())
+    what = ", ".join(f"{breach} ({rows:,})" for breach, rows in every.most_common())
+    text = (
+        f"of {', '.join(map(str, sorted(found)[:_NAMED]))}: {what}; this is a defect of the transform, please report it"
+        if found
+        else f"kept on {len(files)} day(s)"
+    )
+    return Check("keeps_contract", frozenset(found), text, {str(breach): rows for breach, rows in every.items()})
+
+
 def _repeating(footer: pq.FileMetaData) -> list[str]:
     """Texts that a file holds as a dictionary, mostly: each of its entries is looked at once."""
     if not footer.num_row_groups:
@@ -183,7 +230,13 @@ def _of_run(staged: Staged, platform: Platform) -> dict[str, Any]:
         "rejected_by_rule": dict(staged.rejected_by_rule),
         "nulls": platform.lake.null_counts(staged.files),
     }
-    if preview := platform.lake.preview(staged.files):
+    # Names of persons are in their table, and not in Dagster's log of events.
+    hidden = {*staged.table.personal, "extra"} if staged.table.personal else set()
+    preview = [
+        {name: value for name, value in row.items() if name not in hidden}
+        for row in platform.lake.preview(staged.files)
+    ]
+    if preview:
         metadata["preview"] = dg.MetadataValue.md(_markdown(preview))
     return metadata
 

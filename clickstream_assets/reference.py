@@ -67,7 +67,11 @@ def _described(table: schemas.Table) -> Iterable[str]:
     yield from ("", f"### {table.name}", table.description, "")
     yield f"Names: {', '.join(dict.fromkeys(names))}. Partitioned by {' and '.join(table.partition)}."
     yield ""
-    yield from _table(("column", "type", "meaning"), ((c.name, c.type, c.description) for c in table.columns))
+    yield from _table(("column", "type", "meaning"), map(_column, table.columns))
+
+
+def _column(column: schemas.Column) -> tuple[str, str, str]:
+    return column.name, column.type, f"{column.description}{' Personal data.' if column.personal else ''}"
 
 
 def _settings() -> Iterable[tuple[str, str]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.ga4.reports import DATE as GA4_DATE
 from clickstream_assets.ga4.reports import REPORTS, Report
+from clickstream_assets.grammars import EMAIL
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +48,12 @@ class Column:
     repeats: bool = True
     #: whether it tells of the loading; two rows that differ in nothing else are the same
     lineage: bool = False
+    #: whether it names a person: kept by purpose, and shown nowhere but in its table
+    personal: bool = False
+    #: what the table's contract says of it: never null, no value below that, each text matches that (RE2's grammar)
+    required: bool = False
+    least: int | date | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,10 @@ class Table:
     pseudonymous: bool = False
     #: its rows are a property's answers, of which the newest whole one counts: that is looked at, too
     pulled: bool = False
+    #: what its contract says of rows: no two of a day are equal in that column; the first of a pair is at most the
+    #: second. A table with such words, or with columns that have them, is held to it before its rows are published.
+    unique: str | None = None
+    at_most: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> list[str]:
@@ -96,6 +108,17 @@ class Table:
     def day(self) -> str:
         """The partition column that holds the day."""
         return self.partition[-1]
+
+    @property
+    def personal(self) -> tuple[str, ...]:
+        """The columns that name persons."""
+        return tuple(column.name for column in self.columns if column.personal)
+
+    @property
+    def contract(self) -> bool:
+        """Whether its rows are held to more than their types."""
+        of_columns = any(c.required or c.least is not None or c.pattern is not None for c in self.columns)
+        return of_columns or self.unique is not None or bool(self.at_most)
 
     def appended(self, known: Sequence[str], place: str) -> tuple[Column, ...]:
         """The columns that were registered after those that a store has; ``place`` says where, for the message.
@@ -471,10 +494,122 @@ GA4_PULLS = Table(
 
 GA4_TABLES = {report.name: (ga4_raw(report), ga4_cleaned(report)) for report in REPORTS.values()}
 
+#: what is known of where a cleaned sales row comes from, and the day of its snapshot
+_SALES_LINEAGE = (
+    Column("extra", TEXT, "JSON object of the file's columns that the table does not know; null when there are none."),
+    Column("source_file", TEXT, "Path of the landing file, relative to the landing root.", required=True),
+    Column("source_line", INTEGER, "Physical line on which the record starts.", required=True, least=1),
+    Column("processed_at", TIMESTAMP, "When this row was cleaned, UTC.", lineage=True, required=True),
+    Column("load_date", DATE, "Partition: the day of the snapshot, from its landing path.", required=True),
+)
+
+
+def _sales(name: str, row: str, columns: Sequence[Column], **contract: Any) -> tuple[Table, Table]:
+    """The raw and the cleaned table of what arrives as ``name``; ``row``: what a row is. The first column is the key.
+
+    Both have the file's columns under the same names; those that are computed are not in raw.
+    """
+    computed = {"gross_amount", "net_amount"}
+    raw = Table(
+        name=f"sales_raw.{name}_raw",
+        domain="sales",
+        lake=f"sales_raw.{name}_raw",
+        external=f"spectrum_sales.{name}_raw",
+        partition=("load_date",),
+        description=f"One row per {row} of a day's files, as text, exactly as it arrived.",
+        columns=(
+            *(Column(c.name, TEXT, c.description, personal=c.personal) for c in columns if c.name not in computed),
+            *LINEAGE,
+            Column("load_date", DATE, "Partition: the day of the snapshot, from its landing path."),
+        ),
+    )
+    cleaned = Table(
+        name=f"sales_cleaned.{name}_cleaned",
+        domain="sales",
+        lake=f"sales_cleaned.{name}_cleaned",
+        warehouse=f"sales_cleaned.{name}_cleaned",
+        partition=("load_date",),
+        # Members and facts are found by their key; a load replaces a day, and dbt reads whole days.
+        dist=columns[0].name,
+        sort=("load_date", columns[0].name),
+        unique=columns[0].name,
+        description=f"One row per {row} and day, typed; of those that share a key the one with the greatest hash.",
+        columns=(*columns, *_SALES_LINEAGE),
+        **contract,
+    )
+    return raw, cleaned
+
+
+SALES_CUSTOMERS_RAW, SALES_CUSTOMERS_CLEANED = _sales(
+    "customers",
+    "customer",
+    (
+        Column("customer_id", TEXT, "The customer; unique within a day.", repeats=False, required=True),
+        Column("first_name", TEXT, "First name.", personal=True),
+        Column("last_name", TEXT, "Last name.", personal=True),
+        Column("email", TEXT, "E-mail address; null where none is known.", False, personal=True, pattern=EMAIL),
+        Column("city", TEXT, "City of the customer."),
+        Column("state", TEXT, "State of the customer."),
+    ),
+)
+
+SALES_PRODUCTS_RAW, SALES_PRODUCTS_CLEANED = _sales(
+    "products",
+    "product",
+    (
+        Column("product_id", TEXT, "The product; unique within a day.", required=True),
+        Column("product_name", TEXT, "What it is called."),
+        Column("category", TEXT, "Its category."),
+        Column("subcategory", TEXT, "Its category within the category."),
+        Column("brand", TEXT, "Who makes it."),
+        Column("unit_price", MONEY, "Price of one, rounded half up to two decimals.", required=True, least=0),
+    ),
+)
+
+SALES_LOCATIONS_RAW, SALES_LOCATIONS_CLEANED = _sales(
+    "locations",
+    "location",
+    (
+        Column("location_id", TEXT, "The location; unique within a day.", required=True),
+        Column("store_name", TEXT, "What the store is called."),
+        Column("city", TEXT, "City of the store."),
+        Column("state", TEXT, "State of the store."),
+        Column("region", TEXT, "Region of the store."),
+        Column("country", TEXT, "Country of the store."),
+    ),
+)
+
+#: the first day on which a sale may be
+SALES_SINCE = date(2000, 1, 1)
+
+SALES_SALES_RAW, SALES_SALES_CLEANED = _sales(
+    "sales",
+    "sale",
+    (
+        Column("sale_id", TEXT, "The sale; unique within a day.", repeats=False, required=True),
+        Column("sale_date", DATE, "Day of the sale.", required=True, least=SALES_SINCE),
+        Column("customer_id", TEXT, "Who bought.", required=True),
+        Column("product_id", TEXT, "What was sold.", required=True),
+        Column("location_id", TEXT, "Where.", required=True),
+        Column("quantity", INTEGER, "How many.", required=True, least=1),
+        Column("unit_price", MONEY, "Price of one, rounded half up to two decimals.", required=True, least=0),
+        Column("discount", MONEY, "Taken off gross_amount; 0 where the file has none.", required=True, least=0),
+        Column("tax_amount", MONEY, "Tax on the sale; 0 where the file has none.", required=True, least=0),
+        Column("gross_amount", REVENUE, "quantity × unit_price.", required=True, least=0),
+        Column("net_amount", REVENUE, "gross_amount less discount, and tax_amount.", required=True, least=0),
+    ),
+    at_most=(("discount", "gross_amount"),),
+)
+
+SALES_TABLES = (
+    *(SALES_CUSTOMERS_RAW, SALES_CUSTOMERS_CLEANED, SALES_PRODUCTS_RAW, SALES_PRODUCTS_CLEANED),
+    *(SALES_LOCATIONS_RAW, SALES_LOCATIONS_CLEANED, SALES_SALES_RAW, SALES_SALES_CLEANED),
+)
+
 TABLES = [
     *(ECOMMERCE_RAW, ECOMMERCE_CLEANED, CLICKSTREAM_RAW, CLICKSTREAM_CLEANED),
     *(table for of_report in GA4_TABLES.values() for table in of_report),
-    *(GA4_PULLS, QUARANTINE),
+    *(GA4_PULLS, *SALES_TABLES, QUARANTINE),
 ]
 
 

@@ -74,7 +74,26 @@ create table pg_catalog.sys_load_error_detail (
     table_id integer, start_time timestamp, file_name char(256), line_number bigint, column_name char(127),
     column_type char(10), column_length char(10), position integer, error_code integer, error_message char(512)
 );
-grant select on pg_catalog.sys_load_error_detail to public
+grant select on pg_catalog.sys_load_error_detail to public;
+create function pg_catalog.strtol(digits text, base integer) returns bigint immutable language plpgsql as $$
+begin
+    if base <> 16 then
+        raise exception 'the twin knows hexadecimal numbers only';
+    end if;
+    return ('x' || lpad(digits, 16, '0'))::bit(64)::bigint;
+end $$;
+create or replace view pg_catalog.pg_views as
+    select n.nspname as schemaname, c.relname as viewname, pg_get_userbyid(c.relowner) as viewowner,
+        (case c.relkind when 'm' then 'create materialized view ' || c.relname || ' as (' else '' end
+        || pg_get_viewdef(c.oid) || case c.relkind when 'm' then ');' else '' end) collate "default" as definition
+    from pg_class as c left join pg_namespace as n on n.oid = c.relnamespace where c.relkind in ('v', 'm');
+create view pg_catalog.svv_table_info as
+    select current_database() as database, schemaname as schema, matviewname as "table", 'EVEN' as diststyle,
+        null::text as sortkey1 from pg_matviews;
+create view pg_catalog.svv_mv_info as
+    select current_database() as database_name, schemaname as schema_name, matviewname as name, 'f' as autorefresh
+    from pg_matviews;
+grant select on pg_catalog.svv_table_info, pg_catalog.svv_mv_info to public
 """
 
 

@@ -8,6 +8,47 @@ WHERE
 GROUP BY
   event_date;
 
+-- absorbed_load_dates
+SELECT
+  'sales_cleaned.customers_cleaned' AS source,
+  load_date,
+  COUNT(*) AS absorbed_rows
+FROM "analytics"."sales_cleaned"."customers_cleaned"
+WHERE
+  load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+GROUP BY
+  load_date
+UNION ALL
+SELECT
+  'sales_cleaned.products_cleaned' AS source,
+  load_date,
+  COUNT(*) AS absorbed_rows
+FROM "analytics"."sales_cleaned"."products_cleaned"
+WHERE
+  load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+GROUP BY
+  load_date
+UNION ALL
+SELECT
+  'sales_cleaned.locations_cleaned' AS source,
+  load_date,
+  COUNT(*) AS absorbed_rows
+FROM "analytics"."sales_cleaned"."locations_cleaned"
+WHERE
+  load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+GROUP BY
+  load_date
+UNION ALL
+SELECT
+  'sales_cleaned.sales_cleaned' AS source,
+  load_date,
+  COUNT(*) AS absorbed_rows
+FROM "analytics"."sales_cleaned"."sales_cleaned"
+WHERE
+  load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+GROUP BY
+  load_date;
+
 -- attribution
 WITH conversions AS (
   SELECT
@@ -1076,6 +1117,278 @@ WHERE
   event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
   AND is_conversion;
 
+-- customer_dashboard
+WITH sold AS (
+  SELECT
+    customer_id,
+    COUNT(*) AS orders,
+    MIN(sale_date) AS first_sale_date,
+    MAX(sale_date) AS last_sale_date,
+    SUM(net_amount) AS lifetime_value
+  FROM "analytics"."sales"."sales_fact"
+  GROUP BY
+    customer_id
+), ranked AS (
+  SELECT
+    *,
+    COUNT(*) OVER () AS n,
+    RANK() OVER (ORDER BY last_sale_date) AS recency_rank,
+    RANK() OVER (ORDER BY orders) AS frequency_rank,
+    RANK() OVER (ORDER BY lifetime_value) AS monetary_rank
+  FROM sold
+), scored AS (
+  SELECT
+    *,
+    CAST(FLOOR(CAST(5 * (
+      recency_rank - 1
+    ) AS DOUBLE PRECISION) / n) AS INTEGER) + 1 AS recency_quintile,
+    CAST(FLOOR(CAST(5 * (
+      frequency_rank - 1
+    ) AS DOUBLE PRECISION) / n) AS INTEGER) + 1 AS frequency_quintile,
+    CAST(FLOOR(CAST(5 * (
+      monetary_rank - 1
+    ) AS DOUBLE PRECISION) / n) AS INTEGER) + 1 AS monetary_quintile
+  FROM ranked
+)
+SELECT
+  customers.customer_id,
+  customers.city,
+  customers.state,
+  COALESCE(scored.orders, 0) AS orders,
+  CAST(COALESCE(scored.lifetime_value, 0) AS DECIMAL(18, 2)) AS lifetime_value,
+  CAST(scored.lifetime_value AS DOUBLE PRECISION) / NULLIF(scored.orders, 0) AS average_order_value,
+  scored.first_sale_date,
+  scored.last_sale_date,
+  scored.recency_quintile,
+  scored.frequency_quintile,
+  scored.monetary_quintile,
+  CASE
+    WHEN scored.orders IS NULL
+    THEN 'No Sales'
+    WHEN scored.recency_quintile >= 4
+    AND scored.frequency_quintile >= 4
+    AND scored.monetary_quintile >= 4
+    THEN 'Champions'
+    WHEN scored.recency_quintile >= 3 AND scored.frequency_quintile >= 3
+    THEN 'Loyal'
+    WHEN scored.recency_quintile >= 4
+    THEN 'Recent'
+    WHEN scored.recency_quintile <= 2
+    AND (
+      scored.frequency_quintile >= 3 OR scored.monetary_quintile >= 4
+    )
+    THEN 'At Risk'
+    WHEN scored.recency_quintile <= 2
+    THEN 'Lost'
+    ELSE 'Occasional'
+  END AS segment,
+  COALESCE(scored.orders, 0) > 1 AS is_repeat
+FROM "analytics"."sales"."customer_dim" AS customers
+LEFT JOIN scored
+  ON customers.customer_id = scored.customer_id
+WHERE
+  customers.is_current;
+
+-- customer_dim
+WITH versions AS (
+  SELECT
+    *,
+    LEAD(load_date) OVER (PARTITION BY customer_id ORDER BY load_date) AS valid_to
+  FROM "analytics"."sales"."customer_versions"
+), described AS (
+  SELECT
+    customer_id,
+    load_date,
+    NULLIF(TRIM(COALESCE(first_name, '') || ' ' || COALESCE(last_name, '')), '') AS full_name,
+    email,
+    city,
+    state
+  FROM "analytics"."sales_cleaned"."customers_cleaned"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  UNION ALL
+  SELECT
+    customer_id,
+    valid_from AS load_date,
+    full_name,
+    email,
+    city,
+    state
+  FROM "analytics"."sales"."customer_dim"
+  WHERE
+    NOT is_inferred
+    AND COALESCE(NOT valid_from IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE)), TRUE)
+), inferred AS (
+  SELECT DISTINCT
+    customer_id
+  FROM "analytics"."sales"."sales_fact_changes"
+  WHERE
+    customer_is_inferred
+  UNION
+  SELECT
+    doubtful.customer_id
+  FROM (
+    SELECT
+      value AS customer_id,
+      STRTOL(SUBSTRING(MD5(value) FROM 1 FOR 15), 16) AS doubtful_key
+    FROM "analytics"."sales"."touched_by_sales"
+    WHERE
+      kind = 'customer'
+      AND NOT value IN (
+        SELECT
+          customer_id
+        FROM "analytics"."sales"."sales_fact_changes"
+        WHERE
+          customer_is_inferred
+      )
+      AND NOT value IN (
+        SELECT
+          customer_id
+        FROM "analytics"."sales"."customer_versions"
+      )
+  ) AS doubtful
+  INNER JOIN "analytics"."sales"."sales_fact" AS sales
+    ON doubtful.doubtful_key = sales.customer_key
+  UNION
+  SELECT
+    customer_id
+  FROM "analytics"."sales"."customer_dim"
+  WHERE
+    is_inferred
+    AND NOT customer_id IN (
+      SELECT
+        value
+      FROM "analytics"."sales"."touched_by_sales"
+      WHERE
+        kind = 'customer'
+    )
+    AND NOT customer_id IN (
+      SELECT
+        customer_id
+      FROM "analytics"."sales"."customer_versions"
+    )
+)
+SELECT
+  versions.customer_key,
+  versions.customer_id,
+  described.full_name,
+  described.email,
+  described.city,
+  described.state,
+  versions.load_date AS valid_from,
+  versions.valid_to,
+  versions.valid_to IS NULL AS is_current,
+  FALSE AS is_inferred
+FROM versions
+INNER JOIN described
+  ON versions.customer_id = described.customer_id
+  AND versions.load_date = described.load_date
+UNION ALL
+SELECT
+  STRTOL(SUBSTRING(MD5(customer_id) FROM 1 FOR 15), 16) AS customer_key,
+  customer_id,
+  CAST(NULL AS VARCHAR) AS full_name,
+  CAST(NULL AS VARCHAR) AS email,
+  CAST(NULL AS VARCHAR) AS city,
+  CAST(NULL AS VARCHAR) AS state,
+  CAST(NULL AS DATE) AS valid_from,
+  CAST(NULL AS DATE) AS valid_to,
+  TRUE AS is_current,
+  TRUE AS is_inferred
+FROM inferred;
+
+-- customer_dim_masked
+SELECT
+  customer_key,
+  customer_id,
+  SUBSTRING(full_name FROM 1 FOR 1) || '***' AS full_name,
+  SUBSTRING(email FROM 1 FOR 1) || '***@' || SPLIT_PART(email, '@', 2) AS email,
+  city,
+  state,
+  valid_from,
+  valid_to,
+  is_current,
+  is_inferred
+FROM "analytics"."sales"."customer_dim";
+
+-- customer_versions
+WITH snapshots AS (
+  SELECT
+    customer_id,
+    load_date,
+    MD5(
+      COALESCE(
+        CAST(LENGTH(CAST(first_name AS VARCHAR)) AS VARCHAR) || ':' || CAST(first_name AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(last_name AS VARCHAR)) AS VARCHAR) || ':' || CAST(last_name AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(email AS VARCHAR)) AS VARCHAR) || ':' || CAST(email AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(city AS VARCHAR)) AS VARCHAR) || ':' || CAST(city AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(state AS VARCHAR)) AS VARCHAR) || ':' || CAST(state AS VARCHAR),
+        '-'
+      )
+    ) AS attributes_hash
+  FROM "analytics"."sales_cleaned"."customers_cleaned"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), placed AS (
+  SELECT
+    customer_id,
+    load_date,
+    attributes_hash,
+    ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY load_date DESC) AS place
+  FROM "analytics"."sales"."customer_versions"
+), known AS (
+  SELECT
+    *
+  FROM snapshots
+  UNION ALL
+  SELECT
+    customer_id,
+    load_date,
+    attributes_hash
+  FROM placed
+  WHERE
+    place = 1
+), compared AS (
+  SELECT
+    *,
+    LAG(attributes_hash) OVER (PARTITION BY customer_id ORDER BY load_date) AS previous_hash
+  FROM known
+), changed AS (
+  SELECT
+    customer_id,
+    load_date,
+    attributes_hash,
+    previous_hash IS NULL AS is_first
+  FROM compared
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+    AND (
+      previous_hash IS NULL OR previous_hash <> attributes_hash
+    )
+)
+SELECT
+  CASE
+    WHEN changed.is_first
+    THEN STRTOL(SUBSTRING(MD5(changed.customer_id) FROM 1 FOR 15), 16)
+    ELSE STRTOL(
+      SUBSTRING(MD5(MD5(changed.customer_id) || '|' || CAST(changed.load_date AS VARCHAR)) FROM 1 FOR 15),
+      16
+    )
+  END AS customer_key,
+  changed.customer_id,
+  changed.load_date,
+  changed.attributes_hash,
+  changed.is_first
+FROM changed;
+
 -- daily_active_users
 WITH user_days AS (
   SELECT
@@ -1330,6 +1643,76 @@ INNER JOIN visitors
   ON event_days.event_date = visitors.event_date
 LEFT JOIN session_days
   ON event_days.event_date = session_days.session_date;
+
+-- date_dim
+WITH sold AS (
+  SELECT
+    MIN(sale_date) AS first_date,
+    MAX(sale_date) AS last_date
+  FROM "analytics"."sales"."sales_fact"
+), years AS (
+  SELECT
+    CAST(DATE_TRUNC('YEAR', first_date) AS DATE) AS first_date,
+    CAST(EXTRACT(YEAR FROM last_date) AS INTEGER) AS last_year
+  FROM sold
+), digits AS (
+  SELECT
+    0 AS digit
+  UNION ALL
+  SELECT
+    1 AS digit
+  UNION ALL
+  SELECT
+    2 AS digit
+  UNION ALL
+  SELECT
+    3 AS digit
+  UNION ALL
+  SELECT
+    4 AS digit
+  UNION ALL
+  SELECT
+    5 AS digit
+  UNION ALL
+  SELECT
+    6 AS digit
+  UNION ALL
+  SELECT
+    7 AS digit
+  UNION ALL
+  SELECT
+    8 AS digit
+  UNION ALL
+  SELECT
+    9 AS digit
+), numbers AS (
+  SELECT
+    a.digit + 10 * b.digit + 100 * c.digit + 1000 * d.digit + 10000 * e.digit AS n
+  FROM digits AS a
+  CROSS JOIN digits AS b
+  CROSS JOIN digits AS c
+  CROSS JOIN digits AS d
+  CROSS JOIN digits AS e
+), dates AS (
+  SELECT
+    years.first_date + numbers.n AS date_value,
+    years.last_year
+  FROM years
+  CROSS JOIN numbers
+)
+SELECT
+  CAST(TO_CHAR(date_value, 'YYYYMMDD') AS INTEGER) AS date_key,
+  date_value,
+  CAST(EXTRACT(YEAR FROM date_value) AS INTEGER) AS year,
+  CAST(EXTRACT(QUARTER FROM date_value) AS INTEGER) AS quarter,
+  CAST(EXTRACT(MONTH FROM date_value) AS INTEGER) AS month,
+  CAST(EXTRACT(DAY FROM date_value) AS INTEGER) AS day,
+  CAST((
+    CAST(EXTRACT(DOW FROM date_value) AS INTEGER) + 6
+  ) % 7 + 1 AS INTEGER) >= 6 AS is_weekend
+FROM dates
+WHERE
+  EXTRACT(YEAR FROM date_value) <= last_year;
 
 -- event_days
 SELECT
@@ -1833,6 +2216,60 @@ SELECT
     END
   END AS channel
 FROM with_source;
+
+-- executive_dashboard
+WITH days AS (
+  SELECT
+    *
+  FROM "analytics"."sales"."mv_daily_sales"
+), customers AS (
+  SELECT
+    sale_date,
+    COUNT(DISTINCT customer_id) AS customers
+  FROM "analytics"."sales"."sales_fact"
+  GROUP BY
+    sale_date
+), first_day AS (
+  SELECT
+    MIN(date_value) AS date_value
+  FROM days
+), weeks AS (
+  SELECT
+    days.date_value,
+    SUM(of_week.net_amount) AS net_amount
+  FROM days
+  INNER JOIN days AS of_week
+    ON days.date_value >= of_week.date_value
+    AND days.date_value <= of_week.date_value + 6
+  GROUP BY
+    days.date_value
+)
+SELECT
+  days.date_value,
+  days.date_key,
+  days.net_amount,
+  days.gross_amount,
+  days.discount,
+  days.tax_amount,
+  days.orders,
+  days.quantity,
+  customers.customers,
+  CAST(days.net_amount AS DOUBLE PRECISION) / NULLIF(days.orders, 0) AS average_order_value,
+  CAST(weeks.net_amount AS DOUBLE PRECISION) / CASE
+    WHEN days.date_value - first_day.date_value < 6
+    THEN days.date_value - first_day.date_value + 1
+    ELSE 7
+  END AS net_amount_7_day_average,
+  year_before.net_amount AS net_amount_year_before,
+  CAST(days.net_amount - year_before.net_amount AS DOUBLE PRECISION) / NULLIF(year_before.net_amount, 0) AS net_amount_change_share
+FROM days
+INNER JOIN weeks
+  ON days.date_value = weeks.date_value
+CROSS JOIN first_day
+LEFT JOIN customers
+  ON days.date_value = customers.sale_date
+LEFT JOIN days AS year_before
+  ON days.date_key = year_before.date_key + 10000;
 
 -- funnel
 WITH events AS (
@@ -2689,6 +3126,44 @@ SELECT
   END AS is_final
 FROM source;
 
+-- geographic_dashboard
+WITH months AS (
+  SELECT
+    CAST(DATE_TRUNC('MONTH', sale_date) AS DATE) AS month,
+    location_id,
+    COUNT(*) AS orders,
+    COUNT(DISTINCT customer_id) AS customers,
+    CAST(SUM(quantity) AS BIGINT) AS quantity,
+    SUM(gross_amount) AS gross_amount,
+    SUM(discount) AS discount,
+    SUM(tax_amount) AS tax_amount,
+    SUM(net_amount) AS net_amount
+  FROM "analytics"."sales"."sales_fact"
+  GROUP BY
+    CAST(DATE_TRUNC('MONTH', sale_date) AS DATE),
+    location_id
+)
+SELECT
+  months.month,
+  locations.country,
+  locations.region,
+  locations.state,
+  locations.city,
+  months.location_id,
+  locations.store_name,
+  months.orders,
+  months.customers,
+  months.quantity,
+  months.gross_amount,
+  months.discount,
+  months.tax_amount,
+  months.net_amount,
+  CAST(months.net_amount AS DOUBLE PRECISION) / NULLIF(months.orders, 0) AS average_order_value,
+  CAST(months.net_amount AS DOUBLE PRECISION) / NULLIF(SUM(months.net_amount) OVER (PARTITION BY months.month), 0) AS share_of_month
+FROM months
+LEFT JOIN "analytics"."sales"."location_dim" AS locations
+  ON months.location_id = locations.location_id AND locations.is_current;
+
 -- identity_days
 SELECT
   event_date,
@@ -2743,6 +3218,231 @@ GROUP BY
   ingestion_date,
   event_date;
 
+-- location_dim
+WITH versions AS (
+  SELECT
+    *,
+    LEAD(load_date) OVER (PARTITION BY location_id ORDER BY load_date) AS valid_to
+  FROM "analytics"."sales"."location_versions"
+), inferred AS (
+  SELECT DISTINCT
+    location_id
+  FROM "analytics"."sales"."sales_fact_changes"
+  WHERE
+    location_is_inferred
+  UNION
+  SELECT
+    doubtful.location_id
+  FROM (
+    SELECT
+      value AS location_id,
+      STRTOL(SUBSTRING(MD5(value) FROM 1 FOR 15), 16) AS doubtful_key
+    FROM "analytics"."sales"."touched_by_sales"
+    WHERE
+      kind = 'location'
+      AND NOT value IN (
+        SELECT
+          location_id
+        FROM "analytics"."sales"."sales_fact_changes"
+        WHERE
+          location_is_inferred
+      )
+      AND NOT value IN (
+        SELECT
+          location_id
+        FROM "analytics"."sales"."location_versions"
+      )
+  ) AS doubtful
+  INNER JOIN "analytics"."sales"."sales_fact" AS sales
+    ON doubtful.doubtful_key = sales.location_key
+  UNION
+  SELECT
+    location_id
+  FROM "analytics"."sales"."location_dim"
+  WHERE
+    is_inferred
+    AND NOT location_id IN (
+      SELECT
+        value
+      FROM "analytics"."sales"."touched_by_sales"
+      WHERE
+        kind = 'location'
+    )
+    AND NOT location_id IN (
+      SELECT
+        location_id
+      FROM "analytics"."sales"."location_versions"
+    )
+)
+SELECT
+  location_key,
+  location_id,
+  store_name,
+  city,
+  state,
+  region,
+  country,
+  load_date AS valid_from,
+  valid_to,
+  valid_to IS NULL AS is_current,
+  FALSE AS is_inferred
+FROM versions
+UNION ALL
+SELECT
+  STRTOL(SUBSTRING(MD5(location_id) FROM 1 FOR 15), 16) AS location_key,
+  location_id,
+  CAST(NULL AS VARCHAR) AS store_name,
+  CAST(NULL AS VARCHAR) AS city,
+  CAST(NULL AS VARCHAR) AS state,
+  CAST(NULL AS VARCHAR) AS region,
+  CAST(NULL AS VARCHAR) AS country,
+  CAST(NULL AS DATE) AS valid_from,
+  CAST(NULL AS DATE) AS valid_to,
+  TRUE AS is_current,
+  TRUE AS is_inferred
+FROM inferred;
+
+-- location_versions
+WITH snapshots AS (
+  SELECT
+    location_id,
+    load_date,
+    MD5(
+      COALESCE(
+        CAST(LENGTH(CAST(store_name AS VARCHAR)) AS VARCHAR) || ':' || CAST(store_name AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(city AS VARCHAR)) AS VARCHAR) || ':' || CAST(city AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(state AS VARCHAR)) AS VARCHAR) || ':' || CAST(state AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(region AS VARCHAR)) AS VARCHAR) || ':' || CAST(region AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(country AS VARCHAR)) AS VARCHAR) || ':' || CAST(country AS VARCHAR),
+        '-'
+      )
+    ) AS attributes_hash
+  FROM "analytics"."sales_cleaned"."locations_cleaned"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), placed AS (
+  SELECT
+    location_id,
+    load_date,
+    attributes_hash,
+    ROW_NUMBER() OVER (PARTITION BY location_id ORDER BY load_date DESC) AS place
+  FROM "analytics"."sales"."location_versions"
+), known AS (
+  SELECT
+    *
+  FROM snapshots
+  UNION ALL
+  SELECT
+    location_id,
+    load_date,
+    attributes_hash
+  FROM placed
+  WHERE
+    place = 1
+), compared AS (
+  SELECT
+    *,
+    LAG(attributes_hash) OVER (PARTITION BY location_id ORDER BY load_date) AS previous_hash
+  FROM known
+), changed AS (
+  SELECT
+    location_id,
+    load_date,
+    attributes_hash,
+    previous_hash IS NULL AS is_first
+  FROM compared
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+    AND (
+      previous_hash IS NULL OR previous_hash <> attributes_hash
+    )
+)
+SELECT
+  CASE
+    WHEN changed.is_first
+    THEN STRTOL(SUBSTRING(MD5(changed.location_id) FROM 1 FOR 15), 16)
+    ELSE STRTOL(
+      SUBSTRING(MD5(MD5(changed.location_id) || '|' || CAST(changed.load_date AS VARCHAR)) FROM 1 FOR 15),
+      16
+    )
+  END AS location_key,
+  changed.location_id,
+  changed.load_date,
+  snapshots.store_name,
+  snapshots.city,
+  snapshots.state,
+  snapshots.region,
+  snapshots.country,
+  changed.attributes_hash,
+  changed.is_first
+FROM changed
+INNER JOIN "analytics"."sales_cleaned"."locations_cleaned" AS snapshots
+  ON changed.location_id = snapshots.location_id
+  AND changed.load_date = snapshots.load_date
+WHERE
+  snapshots.load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE));
+
+-- mv_daily_sales
+SELECT
+  sale_date AS date_value,
+  date_key,
+  COUNT(*) AS orders,
+  CAST(SUM(quantity) AS BIGINT) AS quantity,
+  SUM(gross_amount) AS gross_amount,
+  SUM(discount) AS discount,
+  SUM(tax_amount) AS tax_amount,
+  SUM(net_amount) AS net_amount
+FROM "analytics"."sales"."sales_fact"
+GROUP BY
+  sale_date,
+  date_key;
+
+-- mv_product_performance
+WITH versions AS (
+  SELECT
+    product_id,
+    product_name,
+    category,
+    brand,
+    ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY load_date DESC) AS place
+  FROM "analytics"."sales"."product_versions"
+), sold AS (
+  SELECT
+    product_id,
+    CAST(SUM(sales) AS BIGINT) AS sales,
+    CAST(SUM(quantity) AS BIGINT) AS quantity,
+    SUM(gross_amount) AS gross_amount,
+    SUM(discount) AS discount,
+    SUM(tax_amount) AS tax_amount,
+    SUM(net_amount) AS net_amount
+  FROM "analytics"."sales"."product_sales_days"
+  GROUP BY
+    product_id
+)
+SELECT
+  sold.product_id,
+  versions.product_name,
+  versions.category,
+  versions.brand,
+  sold.sales,
+  sold.quantity,
+  sold.gross_amount,
+  sold.discount,
+  sold.tax_amount,
+  sold.net_amount,
+  ROW_NUMBER() OVER (ORDER BY sold.net_amount DESC, sold.product_id ASC) AS rank
+FROM sold
+LEFT JOIN versions
+  ON sold.product_id = versions.product_id AND versions.place = 1;
+
 -- pending_ingestion_dates
 WITH run_window AS (
   SELECT DISTINCT
@@ -2762,6 +3462,63 @@ WHERE
     WHERE
       known.ingestion_date = run_window.ingestion_date
   );
+
+-- pending_load_dates
+WITH run_window AS (
+  SELECT DISTINCT
+    partition_date AS load_date
+  FROM "analytics"."ops"."run_window"
+  WHERE
+    domain = 'sales'
+)
+SELECT
+  run_window.load_date
+FROM run_window
+WHERE
+  NOT EXISTS(
+    SELECT
+      1
+    FROM "analytics"."sales"."pending_load_dates" AS known
+    WHERE
+      known.load_date = run_window.load_date
+  );
+
+-- product_dashboard
+WITH months AS (
+  SELECT
+    CAST(DATE_TRUNC('MONTH', sale_date) AS DATE) AS month,
+    product_id,
+    CAST(SUM(sales) AS BIGINT) AS sales,
+    CAST(SUM(quantity) AS BIGINT) AS quantity,
+    SUM(gross_amount) AS gross_amount,
+    SUM(discount) AS discount,
+    SUM(tax_amount) AS tax_amount,
+    SUM(net_amount) AS net_amount
+  FROM "analytics"."sales"."product_sales_days"
+  GROUP BY
+    CAST(DATE_TRUNC('MONTH', sale_date) AS DATE),
+    product_id
+)
+SELECT
+  months.month,
+  months.product_id,
+  products.product_name,
+  products.category,
+  products.subcategory,
+  products.brand,
+  months.sales,
+  months.quantity,
+  months.gross_amount,
+  months.discount,
+  months.tax_amount,
+  months.net_amount,
+  CAST(months.gross_amount AS DOUBLE PRECISION) / NULLIF(months.quantity, 0) AS average_price,
+  CAST(months.discount AS DOUBLE PRECISION) / NULLIF(months.gross_amount, 0) AS discount_share,
+  CAST(months.net_amount AS DOUBLE PRECISION) / NULLIF(SUM(months.net_amount) OVER (PARTITION BY months.month), 0) AS share_of_month,
+  ROW_NUMBER() OVER (PARTITION BY months.month ORDER BY months.net_amount DESC, months.product_id ASC) AS rank_in_month
+FROM months
+LEFT JOIN "analytics"."sales"."product_dim" AS products
+  ON months.product_id = products.product_id AND products.is_current;
 
 -- product_days
 WITH events AS (
@@ -2792,6 +3549,199 @@ WHERE
 GROUP BY
   event_date,
   product_id;
+
+-- product_dim
+WITH versions AS (
+  SELECT
+    *,
+    LEAD(load_date) OVER (PARTITION BY product_id ORDER BY load_date) AS valid_to
+  FROM "analytics"."sales"."product_versions"
+), inferred AS (
+  SELECT DISTINCT
+    product_id
+  FROM "analytics"."sales"."sales_fact_changes"
+  WHERE
+    product_is_inferred
+  UNION
+  SELECT
+    doubtful.product_id
+  FROM (
+    SELECT
+      value AS product_id,
+      STRTOL(SUBSTRING(MD5(value) FROM 1 FOR 15), 16) AS doubtful_key
+    FROM "analytics"."sales"."touched_by_sales"
+    WHERE
+      kind = 'product'
+      AND NOT value IN (
+        SELECT
+          product_id
+        FROM "analytics"."sales"."sales_fact_changes"
+        WHERE
+          product_is_inferred
+      )
+      AND NOT value IN (
+        SELECT
+          product_id
+        FROM "analytics"."sales"."product_versions"
+      )
+  ) AS doubtful
+  INNER JOIN "analytics"."sales"."sales_fact" AS sales
+    ON doubtful.doubtful_key = sales.product_key
+  UNION
+  SELECT
+    product_id
+  FROM "analytics"."sales"."product_dim"
+  WHERE
+    is_inferred
+    AND NOT product_id IN (
+      SELECT
+        value
+      FROM "analytics"."sales"."touched_by_sales"
+      WHERE
+        kind = 'product'
+    )
+    AND NOT product_id IN (
+      SELECT
+        product_id
+      FROM "analytics"."sales"."product_versions"
+    )
+)
+SELECT
+  product_key,
+  product_id,
+  product_name,
+  category,
+  subcategory,
+  brand,
+  unit_price,
+  load_date AS valid_from,
+  valid_to,
+  valid_to IS NULL AS is_current,
+  FALSE AS is_inferred
+FROM versions
+UNION ALL
+SELECT
+  STRTOL(SUBSTRING(MD5(product_id) FROM 1 FOR 15), 16) AS product_key,
+  product_id,
+  CAST(NULL AS VARCHAR) AS product_name,
+  CAST(NULL AS VARCHAR) AS category,
+  CAST(NULL AS VARCHAR) AS subcategory,
+  CAST(NULL AS VARCHAR) AS brand,
+  CAST(NULL AS DECIMAL(12, 2)) AS unit_price,
+  CAST(NULL AS DATE) AS valid_from,
+  CAST(NULL AS DATE) AS valid_to,
+  TRUE AS is_current,
+  TRUE AS is_inferred
+FROM inferred;
+
+-- product_sales_days
+SELECT
+  sale_date,
+  product_id,
+  COUNT(*) AS sales,
+  CAST(SUM(quantity) AS BIGINT) AS quantity,
+  CAST(COALESCE(SUM(gross_amount), 0) AS DECIMAL(18, 2)) AS gross_amount,
+  CAST(COALESCE(SUM(discount), 0) AS DECIMAL(18, 2)) AS discount,
+  CAST(COALESCE(SUM(tax_amount), 0) AS DECIMAL(18, 2)) AS tax_amount,
+  CAST(COALESCE(SUM(net_amount), 0) AS DECIMAL(18, 2)) AS net_amount
+FROM "analytics"."sales"."sales_fact"
+WHERE
+  sale_date IN (
+    CAST('2024-02-29' AS DATE),
+    CAST('2024-03-01' AS DATE),
+    CAST('2024-03-02' AS DATE)
+  )
+GROUP BY
+  sale_date,
+  product_id;
+
+-- product_versions
+WITH snapshots AS (
+  SELECT
+    product_id,
+    load_date,
+    MD5(
+      COALESCE(
+        CAST(LENGTH(CAST(product_name AS VARCHAR)) AS VARCHAR) || ':' || CAST(product_name AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(category AS VARCHAR)) AS VARCHAR) || ':' || CAST(category AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(subcategory AS VARCHAR)) AS VARCHAR) || ':' || CAST(subcategory AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(brand AS VARCHAR)) AS VARCHAR) || ':' || CAST(brand AS VARCHAR),
+        '-'
+      ) || COALESCE(
+        CAST(LENGTH(CAST(unit_price AS VARCHAR)) AS VARCHAR) || ':' || CAST(unit_price AS VARCHAR),
+        '-'
+      )
+    ) AS attributes_hash
+  FROM "analytics"."sales_cleaned"."products_cleaned"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), placed AS (
+  SELECT
+    product_id,
+    load_date,
+    attributes_hash,
+    ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY load_date DESC) AS place
+  FROM "analytics"."sales"."product_versions"
+), known AS (
+  SELECT
+    *
+  FROM snapshots
+  UNION ALL
+  SELECT
+    product_id,
+    load_date,
+    attributes_hash
+  FROM placed
+  WHERE
+    place = 1
+), compared AS (
+  SELECT
+    *,
+    LAG(attributes_hash) OVER (PARTITION BY product_id ORDER BY load_date) AS previous_hash
+  FROM known
+), changed AS (
+  SELECT
+    product_id,
+    load_date,
+    attributes_hash,
+    previous_hash IS NULL AS is_first
+  FROM compared
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+    AND (
+      previous_hash IS NULL OR previous_hash <> attributes_hash
+    )
+)
+SELECT
+  CASE
+    WHEN changed.is_first
+    THEN STRTOL(SUBSTRING(MD5(changed.product_id) FROM 1 FOR 15), 16)
+    ELSE STRTOL(
+      SUBSTRING(MD5(MD5(changed.product_id) || '|' || CAST(changed.load_date AS VARCHAR)) FROM 1 FOR 15),
+      16
+    )
+  END AS product_key,
+  changed.product_id,
+  changed.load_date,
+  snapshots.product_name,
+  snapshots.category,
+  snapshots.subcategory,
+  snapshots.brand,
+  snapshots.unit_price,
+  changed.attributes_hash,
+  changed.is_first
+FROM changed
+INNER JOIN "analytics"."sales_cleaned"."products_cleaned" AS snapshots
+  ON changed.product_id = snapshots.product_id
+  AND changed.load_date = snapshots.load_date
+WHERE
+  snapshots.load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE));
 
 -- products
 WITH product_days AS (
@@ -2854,6 +3804,170 @@ SELECT
   CAST(total_revenue AS DOUBLE PRECISION) / NULLIF(total_purchasers, 0) AS average_revenue_per_purchaser,
   CAST(total_revenue AS DOUBLE PRECISION) / NULLIF(purchases, 0) AS average_order_value
 FROM summed;
+
+-- sales_fact
+SELECT
+  sale_key,
+  sale_id,
+  customer_key,
+  product_key,
+  location_key,
+  date_key,
+  quantity,
+  gross_amount,
+  discount,
+  tax_amount,
+  net_amount,
+  sale_date,
+  load_date,
+  customer_id,
+  product_id,
+  location_id
+FROM "analytics"."sales"."sales_fact_changes";
+
+-- sales_fact_changes
+WITH candidates AS (
+  SELECT
+    load_date,
+    CAST(NULL AS DATE) AS previous_sale_date,
+    sale_id,
+    sale_date,
+    customer_id,
+    product_id,
+    location_id,
+    quantity,
+    gross_amount,
+    discount,
+    tax_amount,
+    net_amount
+  FROM "analytics"."sales_cleaned"."sales_cleaned"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  UNION ALL
+  SELECT
+    load_date,
+    sale_date AS previous_sale_date,
+    sale_id,
+    sale_date,
+    customer_id,
+    product_id,
+    location_id,
+    quantity,
+    gross_amount,
+    discount,
+    tax_amount,
+    net_amount
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    sale_date >= CAST('2024-03-01' AS DATE)
+    AND NOT load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), said AS (
+  SELECT
+    load_date,
+    CAST(NULL AS DATE) AS previous_sale_date,
+    sale_id
+  FROM "analytics"."sales_cleaned"."sales_cleaned"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+  UNION ALL
+  SELECT
+    load_date,
+    sale_date AS previous_sale_date,
+    sale_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    sale_date >= CAST('2024-03-01' AS DATE)
+    AND NOT load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+), repeated AS (
+  SELECT
+    sale_id,
+    MAX(load_date) AS load_date,
+    MAX(previous_sale_date) AS previous_sale_date
+  FROM said
+  GROUP BY
+    sale_id
+  HAVING
+    COUNT(*) > 1
+), latest AS (
+  SELECT
+    candidates.*,
+    repeated.previous_sale_date AS other_sale_date
+  FROM candidates
+  LEFT JOIN repeated
+    ON candidates.sale_id = repeated.sale_id
+  WHERE
+    repeated.sale_id IS NULL OR candidates.load_date = repeated.load_date
+), customers AS (
+  SELECT
+    customer_key,
+    customer_id,
+    CASE WHEN is_first THEN CAST('0001-01-01' AS DATE) ELSE load_date END AS serves_from,
+    COALESCE(
+      LEAD(load_date) OVER (PARTITION BY customer_id ORDER BY load_date),
+      CAST('9999-12-31' AS DATE)
+    ) AS serves_until
+  FROM "analytics"."sales"."customer_versions"
+), products AS (
+  SELECT
+    product_key,
+    product_id,
+    CASE WHEN is_first THEN CAST('0001-01-01' AS DATE) ELSE load_date END AS serves_from,
+    COALESCE(
+      LEAD(load_date) OVER (PARTITION BY product_id ORDER BY load_date),
+      CAST('9999-12-31' AS DATE)
+    ) AS serves_until
+  FROM "analytics"."sales"."product_versions"
+), locations AS (
+  SELECT
+    location_key,
+    location_id,
+    CASE WHEN is_first THEN CAST('0001-01-01' AS DATE) ELSE load_date END AS serves_from,
+    COALESCE(
+      LEAD(load_date) OVER (PARTITION BY location_id ORDER BY load_date),
+      CAST('9999-12-31' AS DATE)
+    ) AS serves_until
+  FROM "analytics"."sales"."location_versions"
+)
+SELECT
+  STRTOL(SUBSTRING(MD5(latest.sale_id) FROM 1 FOR 15), 16) AS sale_key,
+  latest.sale_id,
+  COALESCE(
+    customers.customer_key,
+    STRTOL(SUBSTRING(MD5(latest.customer_id) FROM 1 FOR 15), 16)
+  ) AS customer_key,
+  COALESCE(products.product_key, STRTOL(SUBSTRING(MD5(latest.product_id) FROM 1 FOR 15), 16)) AS product_key,
+  COALESCE(
+    locations.location_key,
+    STRTOL(SUBSTRING(MD5(latest.location_id) FROM 1 FOR 15), 16)
+  ) AS location_key,
+  CAST(TO_CHAR(latest.sale_date, 'YYYYMMDD') AS INTEGER) AS date_key,
+  latest.quantity,
+  latest.gross_amount,
+  latest.discount,
+  latest.tax_amount,
+  latest.net_amount,
+  latest.sale_date,
+  latest.load_date,
+  latest.customer_id,
+  latest.product_id,
+  latest.location_id,
+  COALESCE(latest.previous_sale_date, latest.other_sale_date) AS previous_sale_date,
+  customers.customer_key IS NULL AS customer_is_inferred,
+  products.product_key IS NULL AS product_is_inferred,
+  locations.location_key IS NULL AS location_is_inferred
+FROM latest
+LEFT JOIN customers
+  ON latest.customer_id = customers.customer_id
+  AND latest.sale_date >= customers.serves_from
+  AND latest.sale_date < customers.serves_until
+LEFT JOIN products
+  ON latest.product_id = products.product_id
+  AND latest.sale_date >= products.serves_from
+  AND latest.sale_date < products.serves_until
+LEFT JOIN locations
+  ON latest.location_id = locations.location_id
+  AND latest.sale_date >= locations.serves_from
+  AND latest.sale_date < locations.serves_until;
 
 -- session_identities
 WITH sessions AS (
@@ -3215,6 +4329,149 @@ SELECT
   revenue,
   ROW_NUMBER() OVER (ORDER BY view_count DESC, product_id ASC) AS rank
 FROM totals;
+
+-- touched_by_sales
+SELECT DISTINCT
+  CAST('sale_date' AS VARCHAR(9)) AS kind,
+  CAST(sale_date AS VARCHAR(65535)) AS value
+FROM "analytics"."sales"."sales_fact_changes"
+UNION
+SELECT DISTINCT
+  'customer' AS kind,
+  customer_id AS value
+FROM "analytics"."sales"."sales_fact_changes"
+WHERE
+  customer_is_inferred
+UNION
+SELECT DISTINCT
+  'product' AS kind,
+  product_id AS value
+FROM "analytics"."sales"."sales_fact_changes"
+WHERE
+  product_is_inferred
+UNION
+SELECT DISTINCT
+  'location' AS kind,
+  location_id AS value
+FROM "analytics"."sales"."sales_fact_changes"
+WHERE
+  location_is_inferred
+UNION
+SELECT DISTINCT
+  'sale_date' AS kind,
+  CAST(sale_date AS VARCHAR) AS value
+FROM "analytics"."sales"."sales_fact"
+WHERE
+  load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+UNION
+SELECT
+  'customer' AS kind,
+  replaced.customer_id AS value
+FROM (
+  SELECT DISTINCT
+    customer_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+) AS replaced
+WHERE
+  NOT replaced.customer_id IN (
+    SELECT
+      customer_id
+    FROM "analytics"."sales"."customer_versions"
+  )
+UNION
+SELECT
+  'product' AS kind,
+  replaced.product_id AS value
+FROM (
+  SELECT DISTINCT
+    product_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+) AS replaced
+WHERE
+  NOT replaced.product_id IN (
+    SELECT
+      product_id
+    FROM "analytics"."sales"."product_versions"
+  )
+UNION
+SELECT
+  'location' AS kind,
+  replaced.location_id AS value
+FROM (
+  SELECT DISTINCT
+    location_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    load_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+) AS replaced
+WHERE
+  NOT replaced.location_id IN (
+    SELECT
+      location_id
+    FROM "analytics"."sales"."location_versions"
+  )
+UNION
+SELECT DISTINCT
+  'sale_date' AS kind,
+  CAST(sale_date AS VARCHAR) AS value
+FROM "analytics"."sales"."sales_fact"
+WHERE
+  sale_date >= CAST('2024-03-01' AS DATE)
+UNION
+SELECT
+  'customer' AS kind,
+  replaced.customer_id AS value
+FROM (
+  SELECT DISTINCT
+    customer_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    sale_date >= CAST('2024-03-01' AS DATE)
+) AS replaced
+WHERE
+  NOT replaced.customer_id IN (
+    SELECT
+      customer_id
+    FROM "analytics"."sales"."customer_versions"
+  )
+UNION
+SELECT
+  'product' AS kind,
+  replaced.product_id AS value
+FROM (
+  SELECT DISTINCT
+    product_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    sale_date >= CAST('2024-03-01' AS DATE)
+) AS replaced
+WHERE
+  NOT replaced.product_id IN (
+    SELECT
+      product_id
+    FROM "analytics"."sales"."product_versions"
+  )
+UNION
+SELECT
+  'location' AS kind,
+  replaced.location_id AS value
+FROM (
+  SELECT DISTINCT
+    location_id
+  FROM "analytics"."sales"."sales_fact"
+  WHERE
+    sale_date >= CAST('2024-03-01' AS DATE)
+) AS replaced
+WHERE
+  NOT replaced.location_id IN (
+    SELECT
+      location_id
+    FROM "analytics"."sales"."location_versions"
+  );
 
 -- user_days
 WITH events AS (

@@ -150,6 +150,7 @@ ALONE: tuple[tuple[str, str, str], ...] = (
 )
 
 _NEW_TABLE = r"^\s*(?:create\s+(?:\w+\s+)?table|alter\s+table)\b"
+_MATERIALIZED = r"^\s*create\s+materialized\s+view\b"
 _NEW_COLUMNS = r"^\s*(?:create\s+(?:\w+\s+)?table\s+(?:if\s+not\s+exists\s+)?[\w.\"]+\s*\(|alter\s+table\b)"
 
 #: what Redshift says and PostgreSQL does not: in which statements, the pattern, what to say instead
@@ -159,6 +160,18 @@ REWRITES: tuple[tuple[str, str, str], ...] = (
     (_NEW_TABLE, r"\b(?:(?:compound|interleaved)\s+)?sortkey\b(?:\s*\([^)]*\)|\s+auto\b)?", ""),
     (_NEW_TABLE, r"\bencode\s+\w+", ""),
     (_NEW_TABLE, r"\bbackup\s+(?:yes|no)\b", ""),
+    (_MATERIALIZED, r"\bbackup\s+(?:yes|no)\b", ""),
+    (_MATERIALIZED, r"\bdiststyle\s+\w+", ""),
+    (_MATERIALIZED, r"\bauto\s+refresh\s+(?:yes|no)\b", ""),
+    # What dbt-redshift looks up to see whether one has changed.
+    (r"\battisdistkey\b", r"\ba\.attisdistkey\b", "false"),
+    (r"\battsortkeyord\b", r"\ba\.attsortkeyord\b", "0"),
+    (
+        r"\bfrom\s+information_schema\.views\b",
+        r"\bfrom\s+information_schema\.views\b",
+        "from (select current_database() as table_catalog, schemaname as table_schema, viewname as table_name,"
+        " definition as view_definition from pg_views) as views",
+    ),
     (r"^\s*create\b", r"\bwith\s+no\s+schema\s+binding\b", ""),
     ("", r"\bvarchar\s*\(\s*max\s*\)", "varchar(65535)"),
     # Without a length a column takes 256 bytes: https://docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html

@@ -70,7 +70,7 @@ def test_query_prints_tables_csv_and_json(home: Home) -> None:
     [
         (
             ["run", "nothing", "--date", "2024-03-01"],
-            "There is no domain 'nothing': choose ecommerce, clickstream, ga4.",
+            "There is no domain 'nothing': choose ecommerce, clickstream, ga4, sales.",
         ),
         (["run", "ecommerce", "--date", "2023-12-31"], "2023-12-31 is not a partition: they run from 2024-01-01"),
         (["run", "ecommerce", "--date", "2999-01-01"], "2999-01-01 is not a partition"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,13 @@ def test_the_demo_runs_again_with_no_network(make) -> None:
     assert "ecommerce.top_products" in shown
     assert "unaccounted" in shown
     ledger = shown.partition("What arrived")[2].partition("Why rows")[0]
-    for table in ("ecommerce_raw.events_raw", "clickstream_raw.events_raw", "analytics_raw.ga_daily_raw"):
+    raw = (
+        "ecommerce_raw.events_raw",
+        "clickstream_raw.events_raw",
+        "analytics_raw.ga_daily_raw",
+        "sales_raw.sales_raw",
+    )
+    for table in raw:
         assert table in ledger
     # A week more of GA4, so that with the demo's own days some are final; the table has the ends of it.
     assert "\nga4: 2024-02-23 to 2024-03-02, 200 good records a day" in shown
@@ -83,6 +90,12 @@ def test_the_demo_runs_again_with_no_network(make) -> None:
     ends = ["03-02", "03-01", "02-29", "02-28", "02-25", "02-24", "02-23"]
     assert [day[0] for day in days] == [f"2024-{end}" for end in ends]
     assert {tuple(day[-2:]) for day in days} == {("True", "True")}  # final, and made up
+
+    sold = shown.partition("(sales.mv_daily_sales)")[2].partition("\nNewest")[0]
+    sales = {line.split()[0]: line.split() for line in sold.splitlines() if line.startswith("  2024-")}
+    assert list(sales) == ["2024-03-02", "2024-03-01", "2024-02-29"]  # some sales arrive a day late
+    for _, orders, _, gross, discount, tax, net in sales.values():
+        assert int(orders) > 0 and Decimal(net) == Decimal(gross) - Decimal(discount) + Decimal(tax)
 
 
 def test_the_demo_does_not_mix_its_numbers_with_those_of_a_property(tmp_path: Path) -> None:

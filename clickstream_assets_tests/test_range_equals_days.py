@@ -18,6 +18,9 @@ from clickstream_assets_tests.conftest import Home, use_home
 FIRST, LAST = date(2024, 3, 1), date(2024, 3, 3)
 OUT_OF_ORDER = ("2024-03-03", "2024-03-01", "2024-03-02")
 
+#: what tells of the last run, and not of the days
+OF_ONE_RUN = ("sales.sales_fact_changes",)
+
 
 def relation(key: dg.AssetKey) -> str:
     """Where the warehouse shows an asset."""
@@ -52,7 +55,8 @@ def test_a_range_equals_the_sum_of_its_days(domain: str, tmp_path: Path, monkeyp
         by_day.run(day, domain=domain)
 
     graph = defs().resolve_asset_graph()
-    compared = [relation(key) for key in partitioned_assets() if graph.get(key).group_name.endswith(f"/{domain}")]
+    found = [relation(key) for key in partitioned_assets() if graph.get(key).group_name.endswith(f"/{domain}")]
+    compared = [name for name in found if name not in OF_ONE_RUN]
     assert len(compared) >= 3
     for name in (*compared, "ops.row_ledger", "ops.quarantine", "ops.landing_files"):
         assert by_day.table(name) == at_once.table(name), name

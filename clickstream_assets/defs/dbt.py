@@ -16,6 +16,8 @@ from clickstream_assets.storage.staged import Account
 
 def definitions() -> dg.Definitions:
     """The models of every domain as assets, partitioned like what they are made from."""
+    from dagster_dbt.dbt_manifest import validate_manifest
+
     from clickstream_assets import dbt
 
     window = dg.AssetSpec(
@@ -24,7 +26,9 @@ def definitions() -> dg.Definitions:
         description="The partition dates that dbt is to compute: written by each run just before dbt starts.",
     )
     manifest = dbt.manifest(Settings.from_environment())
-    return dg.Definitions(assets=[window, *(_models(manifest, domain) for domain in DOMAINS.values())])
+    tags = {tag for node in validate_manifest(manifest)["nodes"].values() for tag in node.get("tags", ())}
+    with_models = (domain for domain in DOMAINS.values() if domain.name in tags)
+    return dg.Definitions(assets=[window, *(_models(manifest, domain) for domain in with_models)])
 
 
 def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
@@ -63,7 +67,10 @@ def _record(platform: Platform, model: RowModel, days: Sequence[date], run_id: s
     """The ledger of a model that keeps one row per cleaned row; both sides are counted in the warehouse."""
     warehouse = platform.warehouse
     rows_in = warehouse.rows_by_day(str(model.source.warehouse), model.source.day, days)
-    rows_out = warehouse.rows_by_day(model.name, model.day, days)
+    if model.absorbed is None:
+        rows_out = warehouse.rows_by_day(model.name, model.day, days)
+    else:
+        rows_out = warehouse.absorbed_by_day(model.absorbed, str(model.source.warehouse), model.day, days)
     source = platform.lake.snapshot(model.source, days)
     accounts = [
         Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=source.version(day)) for day in days

@@ -53,7 +53,7 @@ def match_header(header: Sequence[str], required: Sequence[str]) -> Columns:
         places[name.casefold()].append(index)
     missing = [name for name in required if name.casefold() not in places]
     if missing:
-        raise RejectedFile(f"the header lacks {', '.join(missing)}; it has {', '.join(header)[:500]}")
+        raise RejectedFile(f"the header lacks {', '.join(missing)}", f"; it has {', '.join(header)[:500]}")
     twice = [name for name in required if len(places[name.casefold()]) > 1]
     if twice:
         raise RejectedFile(f"the header has {', '.join(twice)} twice: it is not clear which one to read")

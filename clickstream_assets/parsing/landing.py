@@ -2,7 +2,8 @@
 
 Two passes over a file. The first reads it from end to end (hash, checksum, caps, binary or not), so that a file that
 must be rejected whole is known before any of its rows is written; the second writes the records of the files that
-count. A file counts unless the same content already stands for the domain under a smaller (day, path).
+count. A file counts unless the same content already stands for the domain under a smaller (day, path), or,
+where a day's files say how things are on that day (``Feed.by_day``), under a smaller path of that day.
 
 A file that is as it was when it was read last is not read again. Where files were only added to a day, its published
 rows stay as they are and the new ones are put beside them: an arrival costs the arrival, not the day.
@@ -47,6 +48,9 @@ Progress = Callable[[str], None]
 
 #: a place where a content lies: its day and its path; the smallest one stands for the content
 Place = tuple[date, str]
+
+#: what files that are copies of each other share: a content's hash, and the day of a feed whose days stand alone
+Content = tuple[str, date | None]
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ class LandingLoader:
                     inspected[day] = list(threads.map(inspect, found))
                 if new := sum(file.was is None for file in inspected[day]):
                     progress(f"inspected {day} ({number} of {len(missing)} days, {new} files)")
-            owners = _owners(inspected, by_path.values())
-            wanted |= _touched(inspected, by_path.values(), owners)
+            owners = self._owners(inspected, by_path.values())
+            wanted |= self._touched(inspected, by_path.values(), owners)
         return self._write(inspected, standing, published, owners, run_id=run_id, progress=progress)
 
     def _files(self, day: date, progress: Progress) -> list[FileInfo]:
@@ -137,7 +141,8 @@ class LandingLoader:
                 while content.read(_READ_BYTES):
                     pass
             except RejectedFile as error:
-                return _Inspected(info, day, self._hash_of_bytes(info), str(error), read_as)
+                problem = error.plain if self.feed.raw.personal else str(error)
+                return _Inspected(info, day, self._hash_of_bytes(info), problem, read_as)
         return _Inspected(info, day, self._sealed(content.hexdigest()), None, read_as)
 
     def _sealed(self, content_hash: str) -> str:
@@ -157,7 +162,7 @@ class LandingLoader:
         inspected: dict[date, list[_Inspected]],
         standing: dict[date, dict[str, LandingFile]],
         published: _Published,
-        owners: dict[str, Place],
+        owners: dict[Content, Place],
         *,
         run_id: str,
         progress: Progress,
@@ -172,7 +177,7 @@ class LandingLoader:
         for day in sorted(inspected):
             writer = DayWriter(self.feed.raw, self._lake, day, run_id, self._shape)
             present = {f.info.path for f in inspected[day]}
-            gone = [_still_owns(f, owners) for f in standing[day].values() if f.path not in present]
+            gone = [self._still_owns(f, owners) for f in standing[day].values() if f.path not in present]
             entries = [(file, self._entry(file, owners, run_id)) for file in inspected[day]]
             # Rows that the lake has and that stay: of files that are gone, and of those that are as they were.
             stay = gone + [entry for file, entry in entries if entry == file.was]
@@ -211,15 +216,15 @@ class LandingLoader:
             landing_roots=self.feed.roots,
             landing_files=landing_files,
             rejected_by_rule=dict(rules),
-            together=_linked(inspected, [file for files_of_day in standing.values() for file in files_of_day.values()]),
+            together=self._linked(inspected, [file for of_day in standing.values() for file in of_day.values()]),
         )
 
-    def _entry(self, file: _Inspected, owners: dict[str, Place], run_id: str) -> LandingFile:
+    def _entry(self, file: _Inspected, owners: dict[Content, Place], run_id: str) -> LandingFile:
         """What will be known of a file; its rows are not counted yet. Equal to what is known when nothing changes."""
         status = LOADED
         if file.problem is not None:
             status = REJECTED
-        elif owners[file.content_hash] != (file.day, file.info.path):
+        elif owners[self._content(file.content_hash, file.day)] != (file.day, file.info.path):
             status = DUPLICATE
         if file.was is not None and file.was.status == status:
             return file.was
@@ -237,10 +242,64 @@ class LandingLoader:
                 batches = self._reader(content, self.feed.columns, self._limits)
                 rows = writer.write_file(file.info.path, file.content_hash, batches)
             except RejectedFile as error:  # the first pass found nothing wrong
-                raise ClickstreamError(f"{file.info.path} changed while it was read ({error}): run again.") from error
+                raise ClickstreamError(
+                    f"{file.info.path} changed while it was read ({error.plain}): run again."
+                ) from None
         if self._sealed(content.hexdigest()) != file.content_hash:
             raise ClickstreamError(f"{file.info.path} changed while it was read: run again.")
         return replace(entry, rows=rows)
+
+    def _content(self, content_hash: str, day: date) -> Content:
+        return content_hash, day if self.feed.by_day else None
+
+    def _owners(self, inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> dict[Content, Place]:
+        """For each content, the (day, path) that stands for it: the smallest of those that can be read."""
+        present = {file.info.path for files in inspected.values() for file in files}
+        candidates: dict[Content, list[Place]] = defaultdict(list)
+        for day, files in inspected.items():
+            for file in files:
+                if file.problem is None:
+                    candidates[self._content(file.content_hash, day)].append((day, file.info.path))
+        for known_file in known:
+            # A copy on a day of this run that is no longer in landing stands for its content only if it already does.
+            here = known_file.partition_date in inspected
+            cannot = known_file.status == REJECTED or (here and known_file.status == DUPLICATE)
+            if known_file.path not in present and not cannot:
+                candidates[self._content(known_file.content_hash, known_file.partition_date)].append(
+                    (known_file.partition_date, known_file.path)
+                )
+        return {content: min(places) for content, places in candidates.items()}
+
+    def _linked(self, inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> list[set[date]]:
+        """Days that share a content, now or before: its rows may move from one to the other."""
+        days: dict[Content, set[date]] = defaultdict(set)
+        for day, files in inspected.items():
+            for file in files:
+                days[self._content(file.content_hash, day)].add(day)
+        for known_file in known:
+            days[self._content(known_file.content_hash, known_file.partition_date)].add(known_file.partition_date)
+        return [shared & inspected.keys() for shared in days.values() if len(shared & inspected.keys()) > 1]
+
+    def _still_owns(self, file: LandingFile, owners: dict[Content, Place]) -> LandingFile:
+        """A file that landing no longer has keeps its rows unless another copy has come to stand for its content."""
+        if file.status == LOADED and owners[self._content(file.content_hash, file.partition_date)] != (
+            file.partition_date,
+            file.path,
+        ):
+            return replace(file, status=DUPLICATE, rows=0)
+        return file
+
+    def _touched(
+        self, inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile], owners: dict[Content, Place]
+    ) -> set[date]:
+        """Other days on which a file's status changes."""
+        days = set()
+        for file in known:
+            if file.partition_date not in inspected and file.status != REJECTED:
+                owns = owners[self._content(file.content_hash, file.partition_date)] == (file.partition_date, file.path)
+                if owns != (file.status == LOADED):
+                    days.add(file.partition_date)
+        return days
 
 
 class _Published:
@@ -267,51 +326,3 @@ class _Published:
         known = self._standing[day].values()
         there = sum(file.rows for found in (self.rows, self.rejects) for file in found.get(day, []))
         return there == sum(file.rows for file in known if file.status != DUPLICATE)
-
-
-def _owners(inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> dict[str, Place]:
-    """For each content, the (day, path) that stands for it: the smallest of those that can be read."""
-    present = {file.info.path for files in inspected.values() for file in files}
-    candidates: dict[str, list[Place]] = defaultdict(list)
-    for day, files in inspected.items():
-        for file in files:
-            if file.problem is None:
-                candidates[file.content_hash].append((day, file.info.path))
-    for known_file in known:
-        # A copy on a day of this run that is no longer in landing can stand for its content only if it already does.
-        here = known_file.partition_date in inspected
-        cannot = known_file.status == REJECTED or (here and known_file.status == DUPLICATE)
-        if known_file.path not in present and not cannot:
-            candidates[known_file.content_hash].append((known_file.partition_date, known_file.path))
-    return {content: min(places) for content, places in candidates.items()}
-
-
-def _linked(inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> list[set[date]]:
-    """Days that share a content, now or before: its rows may move from one to the other."""
-    days: dict[str, set[date]] = defaultdict(set)
-    for day, files in inspected.items():
-        for file in files:
-            days[file.content_hash].add(day)
-    for known_file in known:
-        days[known_file.content_hash].add(known_file.partition_date)
-    return [shared & inspected.keys() for shared in days.values() if len(shared & inspected.keys()) > 1]
-
-
-def _still_owns(file: LandingFile, owners: dict[str, Place]) -> LandingFile:
-    """A file that landing no longer has keeps its rows unless another copy has come to stand for its content."""
-    if file.status == LOADED and owners[file.content_hash] != (file.partition_date, file.path):
-        return replace(file, status=DUPLICATE, rows=0)
-    return file
-
-
-def _touched(
-    inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile], owners: dict[str, Place]
-) -> set[date]:
-    """Other days on which a file's status changes."""
-    days = set()
-    for file in known:
-        if file.partition_date not in inspected and file.status != REJECTED:
-            owns = owners[file.content_hash] == (file.partition_date, file.path)
-            if owns != (file.status == LOADED):
-                days.add(file.partition_date)
-    return days

@@ -13,13 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clickstream_assets.parsing.formats import Batch, Shape
+from clickstream_assets.parsing.formats import Batch, Broken, Shape
 from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.storage.lake import Lake, StagedWriter
 from clickstream_assets.storage.slices import SlicedWriter
 from clickstream_assets.storage.staged import StagedFile
 
 REJECTED_FILE = "rejected_file"
+
+#: what the quarantine has of a record that cannot be read, in a feed whose records name persons
+WITHHELD = "not kept: it may hold personal data"
 
 #: rules about whole files, for the reference page; those about records are their reader's
 RULES = {
@@ -80,12 +83,15 @@ class DayWriter:
             rows = self._with_lineage(batch, path, content_hash) if batch.rows.num_rows else None
             with self._lock:
                 if batch.broken:
-                    self._reject(path, [(broken.line, broken.rule, broken.text) for broken in batch.broken])
+                    self._reject(path, [(broken.line, broken.rule, self._kept(broken)) for broken in batch.broken])
                 if rows is not None:
                     self._rows.append(rows)
         with self._lock:
             self.found += found
         return found
+
+    def _kept(self, broken: Broken) -> str:
+        return WITHHELD if self._table.personal else broken.text
 
     def close(self) -> tuple[list[StagedFile], list[StagedFile]]:
         """Finish; the staged data files and the staged rejects."""

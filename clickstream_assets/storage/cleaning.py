@@ -38,6 +38,9 @@ _TYPES = {field.name: field.type for table in (QUARANTINE, CLICKSTREAM_CLEANED) 
 #: rows from which on two parts are cleaned at the same time, and rows of a part of a large day
 _FOR_TWO, _OF_A_PART = 200_000, 500_000
 
+#: what ``Transform.same`` says of a raw row
+_SAME = "_same"
+
 #: events with copies whose rows are fetched; of more the engine keeps them
 _FETCHED = 100_000
 
@@ -114,7 +117,7 @@ def stage(
     if transform.unique is None:
         accepted = [clean(part).accepted for part in parts]
     else:
-        accepted = _without_copies(rows, parts, target, str(transform.unique), clean, partial, counts)
+        accepted = _without_copies(rows, parts, target, transform, clean, partial, counts)
     with ThreadPoolExecutor(2, thread_name_prefix="clean") as threads:
         write = functools.partial(spark.write, lake, target, days, by_hour=by_hour)
         written = threads.map(write, [part.select(*target.arrow.names) for part in accepted])
@@ -206,7 +209,7 @@ def _without_copies(
     rows: DataFrame,
     parts: Sequence[DataFrame],
     target: Table,
-    unique: str,
+    transform: Transform,
     clean: Callable[[DataFrame], Split],
     partial: Mapping[date, _Partial],
     counts: _Counts,
@@ -220,7 +223,10 @@ def _without_copies(
     from pyspark.sql import functions as F
 
     session = rows.sparkSession
-    key = [target.day, unique]
+    key = of_cleaned = [target.day, str(transform.unique)]
+    if transform.same is not None:
+        rows, *parts = (some.withColumn(_SAME, transform.same()) for some in (rows, *parts))
+        key = [target.day, _SAME]
     several = rows.groupBy(*key).count().where("count > 1").select(*key).toArrow()
     elsewhere = _of_days(key, [(part.day, part.elsewhere) for part in partial.values()])
     ids = pa.concat_tables([several.cast(elsewhere.schema), elsewhere]).group_by(key).aggregate([])
@@ -234,7 +240,7 @@ def _without_copies(
         copied = session.createDataFrame(copied.toArrow(), copied.schema)
     copies = clean(copied).accepted
     greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
-    ranked = copies.withColumn("_kept", F.row_number().over(Window.partitionBy(*key).orderBy(greatest)) == 1)
+    ranked = copies.withColumn("_kept", F.row_number().over(Window.partitionBy(*of_cleaned).orderBy(greatest)) == 1)
     if elsewhere.num_rows:
         there = session.createDataFrame(elsewhere.append_column("_there", pa.repeat(True, elsewhere.num_rows)))
         ranked = ranked.join(there, key, "left").withColumn("_kept", F.col("_kept") & F.col("_there").isNull())

@@ -137,6 +137,11 @@ GUARDS = {
 #: that of tables about persons under pseudonyms
 PRIVACY = {"no_personal_data": "No text of the rows, and none of the rejected ones, has an e-mail or IP address in it."}
 
+#: that of tables with a contract
+CONTRACT = {
+    "keeps_contract": "The rows keep what the registry says of them: columns, types, what is never null, ranges, keys."
+}
+
 
 #: those of tables that are a property's answers; those in ``PULL_WARNINGS`` only warn
 PULLS = {

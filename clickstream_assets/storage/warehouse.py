@@ -201,6 +201,18 @@ class Warehouse(ABC):
         """Rows per day of a relation, for the given days."""
         return self.transact("count rows", lambda transaction: _rows_by_day(transaction, relation, day_column, days))
 
+    def absorbed_by_day(
+        self, relation: str, source: str, day_column: str, days: Collection[date]
+    ) -> Mapping[date, int]:
+        """Rows per day of a source that dbt has noted in a relation to have taken account of."""
+        column = identifier(day_column)
+        sql = (
+            f"select {column}, sum(absorbed_rows) from {identifier(relation)} "
+            f"where source = ? and {column} in ({dates(days)}) group by 1"
+        )
+        rows = self.transact("count rows", lambda transaction: transaction.run(sql, [source]))
+        return {day: int(count) for day, count in rows}
+
 
 def _rows_by_day(transaction: Transaction, relation: str, day_column: str, days: Collection[date]) -> dict[date, int]:
     column = identifier(day_column)

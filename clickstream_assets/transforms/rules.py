@@ -45,6 +45,8 @@ class Transform:
     lookup: Callable[[DataFrame], DataFrame] | None = None
     #: of the accepted rows of a day that are equal in ``unique``, the one with the greatest hash is kept
     unique: str | None = None
+    #: of a raw row, what ``unique`` will be, where that is not the raw column of the name; not for tables with hours
+    same: Callable[[], Column] | None = None
     #: another one when the rules or what is computed changes: rows of two of them are not put side by side in a day
     identity: str = ""
 

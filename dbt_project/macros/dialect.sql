@@ -106,3 +106,29 @@
 {% macro redshift__today_in(time_zone) -%}
     cast(convert_timezone('UTC', {{ time_zone }}, getdate()) as date)
 {%- endmacro %}
+
+{#- The first 60 bits of a text's MD5, as a bigint that is never negative; null of null. -#}
+{% macro hash_key(text) -%}
+    {{ return(adapter.dispatch('hash_key')(text)) }}
+{%- endmacro %}
+
+{% macro default__hash_key(text) -%}
+    cast('0x' || substr(md5({{ text }}), 1, 15) as bigint)
+{%- endmacro %}
+
+{% macro redshift__hash_key(text) -%}
+    strtol(substring(md5({{ text }}), 1, 15), 16)
+{%- endmacro %}
+
+{#- How what Redshift keeps as a materialized view is kept here: the name of a materialization. -#}
+{% macro materialized_view_or(other) -%}
+    {{ return(adapter.dispatch('materialized_view_or')(other)) }}
+{%- endmacro %}
+
+{% macro default__materialized_view_or(other) -%}
+    {{ return(other) }}
+{%- endmacro %}
+
+{% macro redshift__materialized_view_or(other) -%}
+    {{ return('materialized_view') }}
+{%- endmacro %}
