@@ -89,6 +89,7 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for name in DOMAINS:
             local.run(str(FIRST), str(LAST), domain=name)
         tables = local.tables()
+        assert all(len(local.query(sql)) > 500 for sql in QUERIES)
     for name in EXTERNAL:  # of a text in the lake it reads 16,384 characters
         tables[name] = [tuple(v[:16_384] if isinstance(v, str) else v for v in row) for row in tables[name]]
     payloads = [row[4] for row in tables["ops.quarantine"]]

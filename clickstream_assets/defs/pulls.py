@@ -11,6 +11,8 @@ from clickstream_assets import guards, layers, partitions, policies
 from clickstream_assets.days import day_range, last_day
 from clickstream_assets.defs import jobs
 from clickstream_assets.domains import DOMAINS
+from clickstream_assets.errors import Busy
+from clickstream_assets.ga4.reports import REPORTS
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import GA4_PULLS
 from clickstream_assets.settings import Settings
@@ -45,7 +47,14 @@ def data_api(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platf
     with platform.exclusive(_GA4.name, "pulling GA4"):
         collected = collect_days(platform, partitions.days(context.partition_keys), context.log.info)
     pulled = collected.pulls if collected else ()
-    return dg.MaterializeResult(metadata={"pulls": len(pulled), "rows": sum(pull.rows for pull in pulled)})
+    return dg.MaterializeResult(
+        metadata={
+            "pulls": len(pulled),
+            "rows": sum(pull.rows for pull in pulled),
+            # Which definition of each report was asked: with another one the numbers are others.
+            "requests": {report.name: f"version {report.version}" for report in REPORTS.values()},
+        }
+    )
 
 
 @dg.asset(
@@ -76,6 +85,17 @@ def window(now: datetime, back: tuple[int, int], settings: Settings) -> list[dat
     return [d for d in day_range(first, last) if settings.start_date <= d <= last_day()]
 
 
+def _zone() -> ZoneInfo:
+    """The property's: as set, else as its first response said; UTC before there is one."""
+    from clickstream_assets.ga4.loading import fixed_zone
+
+    try:
+        name = fixed_zone(Platform(Settings.from_environment()))
+    except Busy:  # a run has the warehouse for long: the dates are wrong by one at most, and the next tick's are not
+        name = None
+    return ZoneInfo(name or "UTC")
+
+
 def definitions() -> dg.Definitions:
     """The schedules.
 
@@ -104,7 +124,7 @@ def _schedule(
         description=f"{why} By the property's clock (GA4_TIME_ZONE).",
     )
     def pull(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        now = context.scheduled_execution_time.astimezone(ZoneInfo(zone))
+        now = context.scheduled_execution_time.astimezone(_zone())
         days = window(now, back, Settings.from_environment())
         if not days:
             return dg.SkipReason("none of these days is a partition")

@@ -13,6 +13,7 @@ from clickstream_assets import partitions, run
 from clickstream_assets.definitions import defs
 from clickstream_assets.defs import arrivals, jobs, pulls
 from clickstream_assets.domains import domain
+from clickstream_assets.ga4.reports import REPORTS
 from clickstream_assets_tests.conftest import use_home
 from clickstream_assets_tests.ga4 import landed
 from clickstream_assets_tests.ga4.server import Ga4Server, Visit
@@ -73,6 +74,17 @@ def test_a_tick_asks_for_the_dates_that_may_still_change(
         assert tags == partitions.tags(today - timedelta(first), today - timedelta(last)), name
 
 
+def test_a_tick_goes_by_what_the_first_response_said_where_nothing_is_set(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = use_home(tmp_path / "home", monkeypatch)
+    at = datetime(2024, 3, 4, 15, 0, tzinfo=UTC)
+    assert requested(schedules()["ga4_recent"], at) == partitions.tags(date(2024, 3, 1), date(2024, 3, 4))
+    landed.land(home, "2024-01-06_030000", landed.body(zone="Asia/Tokyo"))
+    landed.load(home)
+    assert requested(schedules()["ga4_recent"], at) == partitions.tags(date(2024, 3, 2), date(2024, 3, 5))
+
+
 def test_dates_before_the_first_partition_are_not_asked_for(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_home(tmp_path, monkeypatch, **PROPERTY, CLICKSTREAM_START_DATE="2024-03-04")
     tags = requested(schedules()["ga4_nightly"], datetime(2024, 3, 5, 3, tzinfo=UTC))
@@ -115,6 +127,7 @@ def test_a_scheduled_run_pulls_and_loads_and_asks_for_no_further_run(
         ]
         metadata = result.asset_materializations_for_node("landing__ga4_data_api")[0].metadata
         assert (metadata["pulls"].value, metadata["rows"].value) == (8, 8)
+        assert metadata["requests"].value == {report.name: f"version {report.version}" for report in REPORTS.values()}
         # What the run has pulled it has loaded, too; what somebody else landed is for the sensor.
         assert tick() == (["2024-01-03"], None)
         assert arrivals._collected(storage, home.platform, told) == ({told[1]}, set())
