@@ -63,6 +63,9 @@ KEY = secrets.token_hex(32)
 EXTERNAL = [table.external for table in TABLES if table.external]
 
 
+#: kills of a run at most, until one of them meets a step at work
+_KILLS = 5
+
 #: when dbt was started, as views have it
 _STARTED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
 
@@ -231,17 +234,22 @@ def test_no_secret_is_in_what_runs_leave_behind(ran: Home, s3: S3Server) -> None
 def test_a_killed_run_holds_up_nobody_and_two_at_once_end_right(aws: Home, wanted: dict[str, Any]) -> None:
     """The killed one has the pool of the domain; of the two that follow one step at a time has it."""
     land(aws)
-    killed = start(aws, FIRST, LAST)
     with instance(aws.settings) as storage:
         slots = storage.event_log_storage
-        end = time.monotonic() + 120
-        while "ecommerce_raw.events_raw" not in killed.printed() or not slots.get_concurrency_run_ids():
-            assert killed.process.is_alive() and time.monotonic() < end, killed.printed()
-            time.sleep(0.02)
-        os.killpg(int(killed.process.pid or 0), signal.SIGKILL)
-        killed.process.join()
-        assert slots.get_concurrency_run_ids(), "it was killed too late"
-        before = len(storage.get_runs())  # one, or two: both that a command makes have the pool
+        for _ in range(_KILLS):
+            killed = start(aws, FIRST, LAST)
+            end = time.monotonic() + 120
+            while "ecommerce_raw.events_raw" not in killed.printed() or not slots.get_concurrency_run_ids():
+                assert killed.process.is_alive() and time.monotonic() < end, killed.printed()
+                time.sleep(0.02)
+            os.killpg(int(killed.process.pid or 0), signal.SIGKILL)
+            killed.process.join()
+            if slots.get_concurrency_run_ids():
+                break  # otherwise its step ended between the look and the kill
+        assert slots.get_concurrency_run_ids(), "it was killed too late each time"
+        # Of a command one run or two: both that it makes have the pool, and it may have been killed between them.
+        before = storage.get_runs()
+        left = sum(run.status.name != "SUCCESS" for run in before)
 
     both = [start(aws, FIRST, FIRST), start(aws, FIRST, LAST)]
     for command in both:
@@ -250,4 +258,4 @@ def test_a_killed_run_holds_up_nobody_and_two_at_once_end_right(aws: Home, wante
     with instance(aws.settings) as storage:
         assert not storage.event_log_storage.get_concurrency_run_ids()
         ended = Counter(run.status.name for run in storage.get_runs())
-    assert ended == {"SUCCESS": before - 1 + 4, "FAILURE": 1}
+    assert ended == {"SUCCESS": len(before) - left + 4, "FAILURE": left}
