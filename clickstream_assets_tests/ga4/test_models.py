@@ -6,21 +6,19 @@ models are views, so that they are made once, and each test fills the tables ane
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import duckdb
 import pytest
-import redshift_connector
 from dbt.contracts.graph.nodes import ModelNode
 
 from clickstream_assets import dbt
 from clickstream_assets.ga4.reports import REPORTS
-from clickstream_assets.settings import Settings, exported
+from clickstream_assets.settings import Settings
+from clickstream_assets_tests.model_warehouse import ModelWarehouse, OnTwin
 
 DAY = timedelta(days=1)
 FIRST = date(2024, 1, 1)
@@ -43,38 +41,16 @@ def described() -> dict[str, dict[str, str]]:
     }
 
 
-class Warehouse:
-    """A warehouse file that dbt makes the models in."""
+class Warehouse(ModelWarehouse):
+    """A warehouse with the cleaned tables of GA4."""
 
-    target = "duckdb"
+    tag = "ga4"
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True)
+        super().__init__(folder)
         self.described = described()
         tables = {name: list(columns.items()) for name, columns in self.described.items()}
-        tables["ops.run_window"] = [("domain", "varchar"), ("partition_date", "date")]
-        self.execute(
-            *(f"create schema {name}" for name in sorted({name.split(".")[0] for name in tables})),
-            *(f"create table {name} ({', '.join(map(' '.join, columns))})" for name, columns in tables.items()),
-        )
-
-    @property
-    def path(self) -> Path:
-        return self.folder / "warehouse.duckdb"
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"CLICKSTREAM_DBT_DUCKDB_PATH": str(self.path), "CLICKSTREAM_DBT_DUCKDB_MEMORY": "1GB"}
-
-    def execute(self, *statements: str) -> None:
-        with contextlib.closing(duckdb.connect(str(self.path))) as connection:
-            for sql in statements:
-                connection.execute(sql)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with contextlib.closing(duckdb.connect(str(self.path))) as connection:
-            return connection.execute(sql).fetchall()
+        self.create(tables | {"ops.run_window": [("domain", "varchar"), ("partition_date", "date")]})
 
     def fill(self, *rows: Row, window: Sequence[date] = ()) -> None:
         """Give the tables these rows and no others; dbt's tests are to read those dates."""
@@ -86,51 +62,9 @@ class Warehouse:
             statements.append(f"insert into {table} values ({', '.join(values)})")
         self.execute(*statements)
 
-    def dbt(self, verb: str, *arguments: str, select: str = "tag:ga4") -> Mapping[str, str]:
-        """What became of each model and test: its status by its name."""
-        words = [verb, "--select", select, "--target", self.target, "--no-write-json", *arguments]
-        with exported(self.variables):
-            manifest = dbt._parsed(dbt.manifest(Settings.from_environment()))
-            result: Any = dbt._invoke(words, target=self.folder / "dbt", manifest=manifest)
-        assert result.exception is None, result.exception
-        errors = [f"{one.node.name}: {one.message}" for one in result.result if one.status in ("error", "skipped")]
-        assert errors == [], "\n".join(errors)
-        return {one.node.name: str(one.status) for one in result.result}
 
-
-class OnRedshift(Warehouse):
+class OnRedshift(OnTwin, Warehouse):
     """The same in a database of Redshift's twin."""
-
-    target = "redshift"
-
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        self._variables = dict(variables)
-        super().__init__(folder)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"CLICKSTREAM_WAREHOUSE": "redshift", "CLICKSTREAM_LAKE_URI": "s3://bucket/lake", **self._variables}
-
-    @contextlib.contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        found: dict[str, Any] = {
-            name: self._variables[f"REDSHIFT_{name.upper()}"] for name in ("host", "database", "user", "password")
-        }
-        port = int(self._variables["REDSHIFT_PORT"])
-        connection = redshift_connector.connect(**found, port=port, ssl=False, application_name="tests")
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            yield cursor
-            connection.commit()
-
-    def execute(self, *statements: str) -> None:
-        with self._cursor() as cursor:
-            for sql in statements:
-                cursor.execute(sql)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._cursor() as cursor:
-            cursor.execute(sql)
-            return [tuple(row) for row in cursor.fetchall()]
 
 
 def compiled(folder: Path) -> dict[str, str]:

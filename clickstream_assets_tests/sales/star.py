@@ -6,20 +6,17 @@ window, and dbt in this process. ``expected`` works the star out in the simplest
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import redshift_connector
-
 from clickstream_assets import dbt
-from clickstream_assets.settings import Settings, exported
+from clickstream_assets.settings import Settings
+from clickstream_assets_tests.model_warehouse import ModelWarehouse, OnTwin
 
 DAY = timedelta(days=1)
 FIRST = date(2026, 3, 1)
@@ -53,40 +50,19 @@ def described() -> dict[str, dict[str, str]]:
     }
 
 
-class Warehouse:
-    """A warehouse file that dbt makes the models in; ``days``: what the cleaned tables have, by load date and feed."""
+class Warehouse(ModelWarehouse):
+    """A warehouse with the cleaned tables of sales; ``days``: what they have, by load date and feed."""
 
-    target = "duckdb"
+    tag = "sales"
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True)
+        super().__init__(folder)
         self.days: dict[date, dict[str, list[Row]]] = defaultdict(dict)
         self.columns = described()
         tables = {f"sales_cleaned.{feed}_cleaned": list(columns.items()) for feed, columns in self.columns.items()}
         tables["ops.run_window"] = [("domain", "varchar"), ("partition_date", "date")]
         tables["ops.row_ledger"] = [("asset", "varchar"), ("partition_date", "date"), ("rows_out", "bigint")]
-        self.execute(
-            *(f"create schema {name}" for name in ("ops", "sales_cleaned")),
-            *(f"create table {name} ({', '.join(map(' '.join, columns))})" for name, columns in tables.items()),
-        )
-
-    @property
-    def path(self) -> Path:
-        return self.folder / "warehouse.duckdb"
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"CLICKSTREAM_DBT_DUCKDB_PATH": str(self.path), "CLICKSTREAM_DBT_DUCKDB_MEMORY": "1GB"}
-
-    def execute(self, *statements: str) -> None:
-        with contextlib.closing(duckdb.connect(str(self.path))) as connection:
-            for sql in statements:
-                connection.execute(sql)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with contextlib.closing(duckdb.connect(str(self.path))) as connection:
-            return connection.execute(sql).fetchall()
+        self.create(tables)
 
     def load(self, days: Days) -> None:
         """Give these load dates these rows and no others; they are the run window."""
@@ -109,17 +85,6 @@ class Warehouse:
                     statements.append(f"insert into {asset} values ({'), ('.join(values)})")
         self.execute(*statements)
 
-    def dbt(self, verb: str, *arguments: str, select: str = "tag:sales") -> dict[str, str]:
-        """What became of each model and test: its status by its name."""
-        words = [verb, "--select", select, "--target", self.target, "--no-write-json", *arguments]
-        with exported(self.variables):
-            manifest = dbt._parsed(dbt.manifest(Settings.from_environment()))
-            result: Any = dbt._invoke(words, target=self.folder / "dbt", manifest=manifest)
-        assert result.exception is None, result.exception
-        errors = [f"{one.node.name}: {one.message}" for one in result.result if one.status in ("error", "skipped")]
-        assert errors == [], "\n".join(errors)
-        return {one.node.name: str(one.status) for one in result.result}
-
     def run(self, days: Days, select: str = "tag:sales") -> None:
         """Load these days and make the models."""
         self.load(days)
@@ -132,39 +97,8 @@ class Warehouse:
         return {name: texts(self.rows(name)) for name in TABLES}
 
 
-class OnRedshift(Warehouse):
+class OnRedshift(OnTwin, Warehouse):
     """The same in a database of Redshift's twin."""
-
-    target = "redshift"
-
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        self._variables = dict(variables)
-        super().__init__(folder)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"CLICKSTREAM_WAREHOUSE": "redshift", "CLICKSTREAM_LAKE_URI": "s3://bucket/lake", **self._variables}
-
-    @contextlib.contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        found: dict[str, Any] = {
-            name: self._variables[f"REDSHIFT_{name.upper()}"] for name in ("host", "database", "user", "password")
-        }
-        port = int(self._variables["REDSHIFT_PORT"])
-        connection = redshift_connector.connect(**found, port=port, ssl=False, application_name="tests")
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            yield cursor
-            connection.commit()
-
-    def execute(self, *statements: str) -> None:
-        with self._cursor() as cursor:
-            for sql in statements:
-                cursor.execute(sql)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._cursor() as cursor:
-            cursor.execute(sql)
-            return [tuple(row) for row in cursor.fetchall()]
 
 
 def _literal(value: Any) -> str:
