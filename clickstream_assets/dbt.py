@@ -151,6 +151,7 @@ def build(
     from dbt_common.events.functions import msg_to_dict
 
     os.utime(described)
+    _free_memory()
     through_s3 = settings.lake_on_s3 and not settings.redshift  # which has the rows in tables of its own
     export(settings.dbt_environment() | (S3.find().dbt if through_s3 else {}))
     if through_s3:
@@ -187,6 +188,13 @@ def build(
         worker.join()  # also when an event cannot be stored: the caller's locks must not be given back while dbt writes
     _keep(results, settings.dbt_state)
     _raise_for(results)
+
+
+def _free_memory() -> None:
+    """Give back what the steps before have freed and Arrow keeps: DuckDB is about to take its share."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _models(context: dg.AssetExecutionContext, parsed: Manifest) -> list[str]:

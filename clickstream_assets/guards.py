@@ -26,6 +26,7 @@ from clickstream_assets.storage.staged import (
     PRIVACY,
     PULL_WARNINGS,
     PULLS,
+    TOTALS,
     Account,
     Check,
     Staged,
@@ -57,7 +58,12 @@ def specs(table: Table) -> list[dg.AssetCheckSpec]:
 
 
 def _guards(table: Table) -> dict[str, str]:
-    wanted = ((PRIVACY, table.pseudonymous), (PULLS, table.pulled), (CONTRACT, table.contract))
+    wanted = (
+        (PRIVACY, table.pseudonymous),
+        (PULLS, table.pulled),
+        (CONTRACT, table.contract),
+        (TOTALS, bool(table.totals)),
+    )
     return GUARDS | {name: text for guards, has in wanted if has for name, text in guards.items()}
 
 

@@ -7,8 +7,8 @@ their SQL type, so that loading the registry imports no engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,8 @@ class Table:
     #: second. A table with such words, or with columns that have them, is held to it before its rows are published.
     unique: str | None = None
     at_most: tuple[tuple[str, str], ...] = ()
+    #: sums that are the same before and after each hop: by the name of the cleaned column, SQL of raw ones
+    totals: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> list[str]:
@@ -504,7 +506,9 @@ _SALES_LINEAGE = (
 )
 
 
-def _sales(name: str, row: str, columns: Sequence[Column], **contract: Any) -> tuple[Table, Table]:
+def _sales(
+    name: str, row: str, columns: Sequence[Column], totals: Mapping[str, str] | None = None, **contract: Any
+) -> tuple[Table, Table]:
     """The raw and the cleaned table of what arrives as ``name``; ``row``: what a row is. The first column is the key.
 
     Both have the file's columns under the same names; those that are computed are not in raw.
@@ -522,6 +526,7 @@ def _sales(name: str, row: str, columns: Sequence[Column], **contract: Any) -> t
             *LINEAGE,
             Column("load_date", DATE, "Partition: the day of the snapshot, from its landing path."),
         ),
+        totals=totals or {},
     )
     cleaned = Table(
         name=f"sales_cleaned.{name}_cleaned",
@@ -535,6 +540,7 @@ def _sales(name: str, row: str, columns: Sequence[Column], **contract: Any) -> t
         unique=columns[0].name,
         description=f"One row per {row} and day, typed; of those that share a key the one with the greatest hash.",
         columns=(*columns, *_SALES_LINEAGE),
+        totals=totals or {},
         **contract,
     )
     return raw, cleaned
@@ -599,6 +605,12 @@ SALES_SALES_RAW, SALES_SALES_CLEANED = _sales(
         Column("net_amount", REVENUE, "gross_amount less discount, and tax_amount.", required=True, least=0),
     ),
     at_most=(("discount", "gross_amount"),),
+    totals={
+        "gross_amount": "quantity * unit_price",
+        "discount": "discount",
+        "tax_amount": "tax_amount",
+        "net_amount": "quantity * unit_price - discount + tax_amount",
+    },
 )
 
 SALES_TABLES = (

@@ -29,7 +29,7 @@ from clickstream_assets.schemas import QUARANTINE
 from clickstream_assets.settings import Limits
 from clickstream_assets.storage.files import FileInfo, Files, misnamed
 from clickstream_assets.storage.lake import Lake
-from clickstream_assets.storage.staged import Account, LandingFile, Staged, StagedFile, count_by_day
+from clickstream_assets.storage.staged import Account, Check, LandingFile, Staged, StagedFile, count_by_day
 
 if TYPE_CHECKING:
     from clickstream_assets.platform import Platform
@@ -173,6 +173,7 @@ class LandingLoader:
         kept_quarantine: list[StagedFile] = []
         accounts: list[Account] = []
         landing_files: list[LandingFile] = []
+        read: dict[date, list[str]] = defaultdict(list)
         rules: Counter[str] = Counter()
         for day in sorted(inspected):
             writer = DayWriter(self.feed.raw, self._lake, day, run_id, self._shape)
@@ -196,6 +197,8 @@ class LandingLoader:
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="read") as threads:
                 for written in threads.map(partial(self._write_file, writer), *zip(*new, strict=True)) if new else ():
                     landing_files.append(written)
+                    if written.status == LOADED:
+                        read[day].append(written.path)
                     progress(f"read {written.path} ({written.size / 1e6:,.1f} MB)")
             rows, rejects = writer.close()
             files += rows
@@ -217,7 +220,15 @@ class LandingLoader:
             landing_files=landing_files,
             rejected_by_rule=dict(rules),
             together=self._linked(inspected, [file for of_day in standing.values() for file in of_day.values()]),
+            findings=self._totals(read, files),
         )
+
+    def _totals(self, read: Mapping[date, Sequence[str]], rows: Sequence[StagedFile]) -> list[Check]:
+        if not self.feed.raw.totals:
+            return []
+        from clickstream_assets import totals  # with DuckDB, which other feeds do without
+
+        return [totals.loaded(self.feed, self._landing, self._lake, self._limits, read, rows)]
 
     def _entry(self, file: _Inspected, owners: dict[Content, Place], run_id: str) -> LandingFile:
         """What will be known of a file; its rows are not counted yet. Equal to what is known when nothing changes."""

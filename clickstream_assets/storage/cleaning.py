@@ -10,7 +10,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clickstream_assets import totals
 from clickstream_assets.schemas import CLICKSTREAM_CLEANED, QUARANTINE, TEXT_BYTES, Table
 from clickstream_assets.storage import spark
 from clickstream_assets.storage.lake import Lake, Snapshot, SnapshotFile, StagedWriter
@@ -37,6 +38,9 @@ _TYPES = {field.name: field.type for table in (QUARANTINE, CLICKSTREAM_CLEANED) 
 
 #: rows from which on two parts are cleaned at the same time, and rows of a part of a large day
 _FOR_TWO, _OF_A_PART = 200_000, 500_000
+
+#: rows of days that are cleaned together, where there are several days
+_AT_ONCE = 2_000_000
 
 #: what ``Transform.same`` says of a raw row
 _SAME = "_same"
@@ -103,6 +107,55 @@ def stage(
     fewer than the source's: all are counted, from Parquet footers or by the engine, so that a day without rejects costs
     one pass.
     """
+    parts = [
+        _stage(session, lake, replace(source, files=files), target, transform, together, run_id, made)
+        for together, files in _together(source, days)
+    ]
+    rules: Counter[str] = Counter()
+    for part in parts:
+        rules.update(part.rejected_by_rule)
+    files = [file for part in parts for file in part.files]
+    findings = [totals.cleaned(lake, source, target, days, files)] if target.totals else []
+    return replace(
+        parts[0],
+        days=days,
+        files=files,
+        quarantine=[file for part in parts for file in part.quarantine],
+        accounts=[account for part in parts for account in part.accounts],
+        kept=[file for part in parts for file in part.kept],
+        rejected_by_rule=rules,
+        findings=findings,
+    )
+
+
+def _together(source: Snapshot, days: Sequence[date]) -> list[tuple[list[date], tuple[SnapshotFile, ...]]]:
+    """The days in groups that are cleaned one after the other, with the source's files of each.
+
+    Rows are compared within a day, so that groups need not know of each other, and what is held of one does not grow
+    with the days that are asked for: 365 days of 100,000 sales at once took 5.6 GB.
+    """
+    groups: list[list[date]] = [[]]
+    rows = 0
+    for day in days:
+        if groups[-1] and rows + source.rows(day) > _AT_ONCE:
+            groups.append([])
+            rows = 0
+        groups[-1].append(day)
+        rows += source.rows(day)
+    return [(group, tuple(file for day in group for file in source.of(day))) for group in groups]
+
+
+def _stage(
+    session: SparkSession,
+    lake: Lake,
+    source: Snapshot,
+    target: Table,
+    transform: Transform,
+    days: Sequence[date],
+    run_id: str,
+    made: Mapping[date, Account],
+) -> Staged:
+    """The same of days that are cleaned at the same time."""
     from pyspark.sql import functions as F
 
     if not source.files:

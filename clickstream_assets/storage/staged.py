@@ -142,6 +142,8 @@ CONTRACT = {
     "keeps_contract": "The rows keep what the registry says of them: columns, types, what is never null, ranges, keys."
 }
 
+#: that of tables of money
+TOTALS = {"totals_agree": "The sums of money are those of the hop before, to the cent, on every day of the run."}
 
 #: those of tables that are a property's answers; those in ``PULL_WARNINGS`` only warn
 PULLS = {

