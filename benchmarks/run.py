@@ -14,18 +14,24 @@ from pathlib import Path
 
 import clickstream
 import ecommerce
+import sales
 from measuring import BenchmarkFailed
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
-DOMAINS = {"ecommerce": ecommerce, "clickstream": clickstream}
+DOMAINS = {"ecommerce": ecommerce, "clickstream": clickstream, "sales": sales}
 
 
 def written(results: Path) -> dict[str, str]:
     """The parts that the results have by now; the first is that of e-commerce."""
     text = results.read_text() if results.exists() else ""
-    first, title, second = text.partition(f"{clickstream.TITLE}\n")
-    parts = {"ecommerce": first.strip(), "clickstream": f"{title}{second}".strip()}
-    return {domain: part for domain, part in parts.items() if part}
+    parts = {}
+    for name in reversed(DOMAINS):
+        if title := getattr(DOMAINS[name], "TITLE", None):
+            text, title, part = text.partition(f"{title}\n")
+            parts[name] = f"{title}{part}".strip()
+        else:
+            parts[name] = text.strip()
+    return {name: parts[name] for name in DOMAINS if parts[name]}
 
 
 def write(results: Path, parts: dict[str, str]) -> None:
@@ -43,6 +49,8 @@ def main() -> None:
     parser.add_argument("--contenders", default="abcde", help="e-commerce contenders to measure, e.g. abe")
     parser.add_argument("--events", type=int, default=1_000_000, help="of the clickstream day")
     parser.add_argument("--history", type=int, default=400, help="days of clickstream before a repair; 0 for none")
+    parser.add_argument("--sales-days", type=int, default=365, help="days of sales in one run")
+    parser.add_argument("--sales-rows", type=int, default=100_000, help="sales of a day")
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "clickstream-bench")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()

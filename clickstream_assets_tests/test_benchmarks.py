@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks import clickstream, data, product
+from benchmarks import clickstream, data, product, sales
 from benchmarks.measuring import Measured
 from clickstream_assets_tests.conftest import HEADER, Home, use_home
 from clickstream_assets_tests.events import event, land
@@ -199,17 +199,46 @@ def test_the_driver_writes_its_results(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["rows=500"]
 
 
-def test_the_results_of_ecommerce_stay_when_only_clickstream_is_measured(tmp_path: Path) -> None:
+def test_the_results_of_others_stay_when_only_clickstream_is_measured(tmp_path: Path) -> None:
     results = tmp_path / "RESULTS.md"
     before = (FOLDER / "RESULTS.md").read_text().partition(clickstream.TITLE)[0].strip()
-    results.write_text(f"{before}\n\n{clickstream.TITLE}\nfound before\n")
+    results.write_text(f"{before}\n\n{clickstream.TITLE}\nfound before\n\n{sales.TITLE}\nof sales\n")
     code = f"""if True:
         import run, pathlib
         results = pathlib.Path({str(results)!r})
         run.write(results, run.written(results) | {{"clickstream": "{clickstream.TITLE} of now"}})
     """
     subprocess.run([sys.executable, "-c", code], cwd=FOLDER, check=True)
-    assert results.read_text() == f"{before}\n\n{clickstream.TITLE} of now\n"
+    assert results.read_text() == f"{before}\n\n{clickstream.TITLE} of now\n\n{sales.TITLE}\nof sales\n"
+
+
+def test_a_day_of_sales_is_run_for_the_first_time_after_as_many_days_as_are_told(tmp_path: Path) -> None:
+    sales.generate(tmp_path / "made", 5, 3)
+    asked = []
+
+    def run(home: Path, first: date, last: date) -> Measured:
+        landed = sorted(path.name[-5:] for path in (home / "landing/sales/sales").iterdir())
+        asked.append((f"{first:%m-%d}", f"{last:%m-%d}", landed))
+        return Measured(1, 1, 1)
+
+    found = sales.after(tmp_path / "made", tmp_path / "home", 2, run=run)
+    assert (len(found["all"]), len(found["next"])) == (1, sales.ROUNDS)
+    days = [f"01-0{day}" for day in range(1, 6)]
+    assert asked == [("01-01", "01-02", days[:2])] + [(day, day, days[:n]) for n, day in enumerate(days, 1) if n > 2]
+
+
+def test_what_is_measured_of_sales_is_reported_and_judged() -> None:
+    def runs(seconds: float, memory: float, following: float) -> dict[str, list[Measured]]:
+        days = [Measured(following + n, 1, 1, {"dbt": 2}) for n in (0, -3, 3)]
+        return {"all": [Measured(seconds, int(memory * 1e9), 400)], "next": days}
+
+    met = sales.report({29: runs(20, 1, 10), 365: runs(299, 2.9, 12)}, 1000)
+    assert "| 365 days in one run in under 5 minutes | 299 s | met |" in met
+    assert "| peak memory under 3 GB | 2.90 GB | met |" in met
+    assert "| the run of day 366 in at most 1.2 × that of day 30 | 1.20 × | met |" in met
+    assert "| day 366 | 12.0 | 1.0 | 0.00 GB | dbt 2.00 |" in met and "**missed**" not in met
+    missed = sales.report({29: runs(20, 1, 10), 365: runs(301, 3.1, 12.5)}, 1000)
+    assert missed.count("**missed**") == 3
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,10 @@ def test_whatever_an_amount_may_be_the_totals_agree(home: Home) -> None:
     chance = random.Random(7)
     said = {}
     for day in days:
-        sales = [[str(n // 2), "2024-03-01", "c1", "p1", "l1", *chance.choices(AMOUNTS + ("1", "2.50") * 20, k=4)] for n in range(20)]
+        sales = [
+            [str(n // 2), "2024-03-01", "c1", "p1", "l1", *chance.choices(AMOUNTS + ("1", "2.50") * 20, k=4)]
+            for n in range(20)
+        ]
         text = io.StringIO()
         csv.writer(text).writerows([COLUMNS["sales"], *sales])
         put(home, "sales", "a.csv", text.getvalue().encode(), day=day)
