@@ -6,11 +6,12 @@ snapshot refers to, and nothing else. Copy-on-write only, so a snapshot is a pla
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog as IcebergCatalog
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.schema import Schema
     from pyiceberg.table import Table as IcebergTable
 
 #: rows per row group: DuckDB and Spark work on row groups in parallel, and 128 k rows of a dozen columns are about 2 MB
 ROW_GROUP = 131_072
 
-#: properties of a snapshot: the run that made it, and the code that made its rows
-_RUN_ID, _MADE_BY = "clickstream.run-id", "clickstream.made-by"
+#: properties of a snapshot: the run that made it, and the code that made its rows; the latter also of a table, of the
+#: snapshots that are not kept any more (see ``maintenance``)
+_RUN_ID, MADE_BY = "clickstream.run-id", "clickstream.made-by"
 
 #: how often a commit looks at the table anew because another process was faster; four at once used up five
 _COMMIT_ATTEMPTS = 30
@@ -122,6 +125,13 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Unregistered:
+    """A table that the lake's catalog knows and the registry does not: one of those that are declared elsewhere."""
+
+    lake: str
+
+
+@dataclass(frozen=True)
 class Metadata:
     """What Iceberg keeps of a table: its identity, its folder, and the address of every file that it refers to."""
 
@@ -184,7 +194,16 @@ class Lake:
 
         return FileLock(self.catalog.lock)
 
-    def folder(self, table: Table) -> str:
+    def tables(self, namespace: str) -> list[str]:
+        """Names of all tables of a namespace in the catalog, ``namespace.table``, sorted; none when it is not there."""
+        from pyiceberg.exceptions import NoSuchNamespaceError
+
+        try:
+            return sorted(".".join(name) for name in self._catalog.list_tables(namespace))
+        except NoSuchNamespaceError:
+            return []
+
+    def folder(self, table: Table | Unregistered) -> str:
         """Where the files of a table are, below the lake's root."""
         return table.lake.replace(".", "/")
 
@@ -244,12 +263,12 @@ class Lake:
         return current.snapshot_id if current is not None else None
 
     def made_by(self, table: Table, snapshots: Collection[int]) -> dict[int, str]:
-        """Which code made the rows that some snapshots of a table brought; of those that are still known."""
+        """Which code made the rows that some snapshots of a table brought; of those of which it is known."""
         iceberg = self._load(table)
-        known = [] if iceberg is None else [one for one in iceberg.metadata.snapshots if one.snapshot_id in snapshots]
-        return {one.snapshot_id: str(one.summary[_MADE_BY]) for one in known if one.summary and one.summary[_MADE_BY]}
+        known = {} if iceberg is None else makers(iceberg)
+        return {snapshot: known[snapshot] for snapshot in snapshots if snapshot in known}
 
-    def metadata(self, table: Table) -> Metadata | None:
+    def metadata(self, table: Table | Unregistered) -> Metadata | None:
         """All files that a table stands on, those of older snapshots too; None when the catalog has no such table."""
         iceberg = self._load(table)
         if iceberg is None:
@@ -352,13 +371,44 @@ class Lake:
         rows_of_batch: list[dict[str, Any]] = batch.to_pylist()
         return rows_of_batch
 
-    def _load(self, table: Table) -> IcebergTable | None:
+    def iceberg(self, name: str) -> IcebergTable | None:
+        """A table of the catalog by its name, registered or not; None when there is none."""
         from pyiceberg.exceptions import NoSuchTableError
 
         try:
-            return self._catalog.load_table(table.lake)
+            return self._catalog.load_table(name)
         except NoSuchTableError:
             return None
+
+    def create(
+        self, name: str, schema: Schema, partition: Sequence[str], properties: Mapping[str, str]
+    ) -> IcebergTable:
+        """A table that the registry does not know, partitioned by the values of some columns, or the one that is there.
+
+        Its files are below the lake's root in the folder of its name.
+        """
+        from pyiceberg.partitioning import PartitionField, PartitionSpec
+        from pyiceberg.transforms import IdentityTransform
+
+        fields = (
+            PartitionField(schema.find_field(column).field_id, 1000 + n, IdentityTransform(), column)
+            for n, column in enumerate(partition)
+        )
+        ours = {"commit.manifest-merge.enabled": "true", "commit.retry.num-retries": "0"}
+        ours |= {f"write.metadata.metrics.column.{column}": "full" for column in partition}
+        catalog = self._catalog
+        with self._creating():
+            catalog.create_namespace_if_not_exists(name.partition(".")[0])
+            return catalog.create_table_if_not_exists(
+                name,
+                schema,
+                location=self.files.uri(name.replace(".", "/")),
+                partition_spec=PartitionSpec(*fields),
+                properties={**ours, **properties},
+            )
+
+    def _load(self, table: Table | Unregistered) -> IcebergTable | None:
+        return self.iceberg(table.lake)
 
     def _load_or_create(self, table: Table) -> IcebergTable:
         existing = self._load(table)
@@ -583,8 +633,18 @@ def _with_new_columns(iceberg: IcebergTable, table: Table) -> IcebergTable:
     return iceberg
 
 
+def makers(iceberg: IcebergTable) -> dict[int, str]:
+    """Which code made the rows that each snapshot brought, of those of whom it is known."""
+    noted: dict[str, list[int]] = json.loads(iceberg.metadata.properties.get(MADE_BY, "{}"))
+    known = {snapshot: maker for maker, snapshots in noted.items() for snapshot in snapshots}
+    for one in iceberg.metadata.snapshots:
+        if one.summary and one.summary[MADE_BY]:
+            known[one.snapshot_id] = str(one.summary[MADE_BY])
+    return known
+
+
 def _properties(staged: Staged) -> dict[str, str]:
-    return {_RUN_ID: staged.run_id} | ({_MADE_BY: staged.made_by} if staged.made_by else {})
+    return {_RUN_ID: staged.run_id} | ({MADE_BY: staged.made_by} if staged.made_by else {})
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -3,8 +3,8 @@
 They are left by processes that died between writing a file and committing it, by steps that failed, and by commits
 that another process was faster than. No reader sees them; they take space. A file is an orphan when all of this holds:
 
-- It lies in one of the three folders of a registered table, ``data``, ``metadata`` or ``staging``. Whatever else is
-  below the lake's root is none of ours.
+- It lies in one of the three folders of a table, ``data``, ``metadata`` or ``staging``: a registered one, or one that
+  the catalog has in the namespace of the declared ones. Whatever else is below the lake's root is none of ours.
 - The table's metadata does not refer to it, be it for the current snapshot or for an older one that is kept.
 - No note of ``publishing.json`` names it: what a killed process was publishing may still be finished.
 - It has not been touched since the horizon.
@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clickstream_assets.schemas import TABLES, Table
+from clickstream_assets.storage.lake import Unregistered
 from clickstream_assets.storage.publishing import note, unfinished
 
 if TYPE_CHECKING:
@@ -31,25 +32,40 @@ if TYPE_CHECKING:
 
 DATA, METADATA, STAGING = "data", "metadata", "staging"
 
+#: the namespace of tables that are declared in a file of their own, which the registry does not list
+DECLARED = "cdc"
+
 
 @dataclass(frozen=True)
 class Swept:
     """What was found of one table: orphans and their bytes. ``left`` says why its orphans were not looked for."""
 
-    table: Table
+    table: Table | Unregistered
     files: int
     size: int
     left: str | None = None
 
 
 def sweep(lake: Lake, *, older_than: timedelta, dry_run: bool = False, now: datetime | None = None) -> list[Swept]:
-    """Remove the orphans of every registered table, or with ``dry_run`` only count them; one entry per table.
+    """Remove the orphans of every table, or with ``dry_run`` only count them; one entry per table.
 
     The caller has every domain for itself: the quarantine belongs to all of them.
     """
     horizon_ns = int(((now or datetime.now(UTC)) - older_than).timestamp() * 1e9)
     noted = _noted(lake)
-    return [_sweep(lake, table, noted, horizon_ns, dry_run=dry_run) for table in TABLES]
+    return [_sweep(lake, table, noted, horizon_ns, dry_run=dry_run) for table in tables(lake)]
+
+
+def tables(lake: Lake) -> list[Table | Unregistered]:
+    """Every table that has a place in the lake: the registry's, and those that the catalog has of the declared ones."""
+    registered = {table.lake for table in TABLES}
+    return [*TABLES, *(Unregistered(name) for name in lake.tables(DECLARED) if name not in registered)]
+
+
+def is_ours(lake: Lake, table: Table | Unregistered) -> bool:
+    """Whether the catalog has the table where this lake would have made it: others may use its namespace, too."""
+    iceberg = lake.iceberg(table.lake)
+    return iceberg is not None and iceberg.location().removeprefix("file://") == lake.files.uri(lake.folder(table))
 
 
 def _noted(lake: Lake) -> set[str]:
@@ -59,7 +75,7 @@ def _noted(lake: Lake) -> set[str]:
     return named | {note(lake, one.table) for one in staged}
 
 
-def _sweep(lake: Lake, table: Table, noted: set[str], horizon_ns: int, *, dry_run: bool) -> Swept:
+def _sweep(lake: Lake, table: Table | Unregistered, noted: set[str], horizon_ns: int, *, dry_run: bool) -> Swept:
     folder = lake.folder(table)
     found = [file for part in (DATA, METADATA, STAGING) for file in _files(lake, f"{folder}/{part}")]
     if not found:
