@@ -95,6 +95,10 @@ class Settings:
     lock_timeout: float
     duckdb_memory: str
     ga4: Ga4
+    #: where the tables are declared whose changes are taken; None for the file that comes with the package
+    cdc_tables: Path | None
+    #: days for which older snapshots of the lake's tables are kept
+    snapshot_days: int
     #: for pseudonyms of persons; None where it is to be made in the home folder
     pii_key: bytes | None = field(repr=False)
     limits: Limits
@@ -128,8 +132,10 @@ class Settings:
             landing_retention_days=int(_number(env, "CLICKSTREAM_LANDING_RETENTION_DAYS", 30, least=1)),
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
             ga4=_ga4(env),
+            cdc_tables=_file(env, "CLICKSTREAM_CDC_TABLES"),
+            snapshot_days=int(_number(env, "CLICKSTREAM_SNAPSHOT_DAYS", 7, least=1)),
             pii_key=_pii_key(env, on_aws=on_aws),
-            duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "2GB"),
+            duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "1500MB"),
             limits=Limits(
                 file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),
                 compression_ratio=int(
@@ -319,6 +325,16 @@ def _home(env: Mapping[str, str]) -> Path:
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise SettingsError(f"CLICKSTREAM_HOME is {str(home)!r}: {existing} is not a folder that can be written to.")
     return home
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    value = env.get(name)
+    if not value:
+        return None
+    path = Path(value).expanduser().absolute()
+    if not path.is_file():
+        raise SettingsError(f"{name} is {value!r}: there is no such file.")
+    return path
 
 
 def _root(env: Mapping[str, str], name: str, default: Path | None) -> str:
