@@ -12,13 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cdc
 import clickstream
 import ecommerce
 import sales
 from measuring import BenchmarkFailed
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
-DOMAINS = {"ecommerce": ecommerce, "clickstream": clickstream, "sales": sales}
+DOMAINS = {"ecommerce": ecommerce, "clickstream": clickstream, "sales": sales, "cdc": cdc}
 
 
 def written(results: Path) -> dict[str, str]:
@@ -51,6 +52,8 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=400, help="days of clickstream before a repair; 0 for none")
     parser.add_argument("--sales-days", type=int, default=365, help="days of sales in one run")
     parser.add_argument("--sales-rows", type=int, default=100_000, help="sales of a day")
+    parser.add_argument("--cdc-rows", type=int, default=5_000_000, help="of the table that is changed")
+    parser.add_argument("--cdc-changes", type=int, default=1_000_000, help="that are applied to it")
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "clickstream-bench")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()

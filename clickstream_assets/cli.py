@@ -1,4 +1,4 @@
-"""The command line, ``clickstream``: run, query, status, generate, retention, ga4, demo, dev.
+"""The command line, ``clickstream``: run, query, status, generate, retention, ga4, cdc, demo, dev.
 
 Commands import what they need when they run, so that ``--help`` answers at once. An error that is the user's to mend
 is printed as one line on standard error and ends with exit code 1; anything else is a defect and shows its traceback.
@@ -64,13 +64,34 @@ def main() -> None:
 @click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day of a range.")
 @click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day of a range, included.")
 @click.option("--no-repair", is_flag=True, help="The asked days only, not older ones whose rows have changed.")
-def run(domain: str, day: datetime | None, first: datetime | None, last: datetime | None, no_repair: bool) -> None:
+@click.option("--replay", is_flag=True, help="Of cdc: all changes again, not only new ones.")
+def run(
+    domain: str,
+    day: datetime | None,
+    first: datetime | None,
+    last: datetime | None,
+    no_repair: bool,
+    replay: bool,
+) -> None:
     """Materialize DOMAIN from landing to its last table, checks and dbt included.
 
     A day with nothing landed becomes an empty partition. Running a day again replaces it.
+
+    The domain cdc takes no dates: it applies every change file that has landed and was not applied yet.
     """
     import time
 
+    if domain == "cdc":
+        if day or first or last or no_repair:
+            raise click.UsageError("cdc takes no dates: it applies what has landed.")
+        begun = time.monotonic()
+        from clickstream_assets.run import run_cdc
+
+        run_cdc(replay=replay)
+        click.echo(f"cdc: done in {time.monotonic() - begun:.1f} s", err=True)
+        return
+    if replay:
+        raise click.UsageError(f"--replay is for cdc: running a day of {domain} again replaces it.")
     from clickstream_assets import domains
 
     start, end = _days(day, first, last)
@@ -288,6 +309,43 @@ def pull(day: datetime | None, first: datetime | None, last: datetime | None) ->
     if collected is None:
         raise ClickstreamError("There is nobody to ask: set GA4_PROPERTY_ID and GOOGLE_APPLICATION_CREDENTIALS.")
     click.echo(str(collected), err=True)
+
+
+@main.group()
+def cdc() -> None:
+    """Look after changes of other databases."""
+
+
+@cdc.command()
+@click.argument("table", metavar="TABLE")
+@click.option("--resync", is_flag=True, help="Read the whole table first, after changes were missed.")
+@click.option("--follow", is_flag=True, help="Go on until interrupted, or until --seconds have passed.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
+def dynamodb(table: str, resync: bool, follow: bool, seconds: float | None) -> None:
+    """Read the stream of the DynamoDB table TABLE into landing files.
+
+    What was read is noted beside the lake, so that the next call goes on there. A stream keeps changes for 24 hours:
+    call this every hour, say, or keep it running with --follow. `clickstream run cdc` applies what it has landed.
+    """
+    from clickstream_assets.cdc import declared, stream
+    from clickstream_assets.platform import Platform
+
+    settings = Settings.from_environment()
+    tables = {one.table: one for one in declared.load(settings.cdc_tables) if one.source == declared.DYNAMODB}
+    if table not in tables:
+        known = ", ".join(sorted(tables)) or "none"
+        raise ClickstreamError(
+            f"The DynamoDB table {table!r} is not declared: add it to the file of CLICKSTREAM_CDC_TABLES. "
+            f"Declared: {known}."
+        )
+    read = stream.resync if resync else stream.consume
+    consumed = read(
+        *(Platform(settings), tables[table]),
+        follow=follow,
+        seconds=seconds,
+        progress=lambda line: click.echo(line, err=True),
+    )
+    click.echo(str(consumed), err=True)
 
 
 def _days(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:

@@ -12,7 +12,7 @@ from clickstream_assets.domains import DOMAINS
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.generate import generator
 from clickstream_assets.platform import Platform
-from clickstream_assets.run import run_domain
+from clickstream_assets.run import run_cdc, run_domain
 from clickstream_assets.settings import Settings
 
 #: rows of a report that a property gives a day, at most, and days that it is asked for before the others' first one:
@@ -21,6 +21,9 @@ _GA4_ROWS, _GA4_EARLIER = 250, timedelta(days=7)
 
 #: sales that arrive a day, at most: what is shown of them is as plain of a few, and the demo is to be short
 _SALES_ROWS = 2_000
+
+#: changes of each kind that arrive a day, at most
+_CHANGES = 200
 
 _SHOWN = {
     "What arrived and what became of it (ops.row_ledger)": """
@@ -49,6 +52,13 @@ _SHOWN = {
         from analytics.ga4_events_kpis
         qualify row_number() over (order by event_date desc) <= 4 or row_number() over (order by event_date) <= 3
         order by event_date desc""",
+    "An order that changed, and how it was before (cdc.orders_history)": """
+        select order_id, op, status, amount, strftime(valid_from, '%Y-%m-%d %H:%M:%S') as valid_from,
+               strftime(valid_to, '%Y-%m-%d %H:%M:%S') as valid_to
+        from cdc.orders_history
+        where order_id = (select order_id from cdc.orders_history group by order_id
+                          order by count(*) desc, order_id limit 1)
+        order by valid_from nulls first""",
     "Revenue (ecommerce.revenue_metrics)": "select * from ecommerce.revenue_metrics",
 }
 
@@ -79,6 +89,11 @@ def show(
         made = generator(domain.name)(platform.landing.write, first=start, last=last, rows_per_day=rows, faults=True)
         click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")
         run_domain(domain, start, last)
+    changes = min(rows_per_day, _CHANGES)
+    click.secho(f"\ncdc: {first} to {last}, {changes:,} changes a day and some faults", bold=True)
+    made = generator("cdc")(platform.landing.write, first=first, last=last, rows_per_day=changes, faults=True)
+    click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")
+    run_cdc()
     for title, sql in _SHOWN.items():
         click.secho(f"\n{title}", bold=True)
         table(*platform.warehouse.query(sql))

@@ -96,7 +96,10 @@ def report(
     Raises:
         dagster.Failure: a guard failed on a partition of the run; retrying would find the same rows.
     """
-    checks = staged.checks(rejected_share=platform.settings.rejected_share)
+    by_partition = context.assets_def.partitions_def is not None  # else all days are asked for
+    # What has no partitions has many sources: a bad file of one must not keep the others from their rows.
+    limit = platform.settings.rejected_share if by_partition else 1.0
+    checks = staged.checks(rejected_share=limit)
     if staged.table.pseudonymous:
         checks.append(_no_personal_data(staged, platform))
     if staged.table.contract:
@@ -106,7 +109,7 @@ def report(
     if len(sound.days) < len(staged.days):
         kept = [*sound.quarantine, *sound.kept_quarantine]
         sound = replace(sound, rejected_by_rule=platform.lake.count_values(kept, "rule"))
-    asked = set(partitions.days(context.partition_keys))
+    asked = set(partitions.days(context.partition_keys)) if by_partition else set(staged.days)
     stops = bool(asked - set(sound.days))
     rejects = sorted([*staged.quarantine, *staged.kept_quarantine], key=lambda file: (file.day not in failed, file.day))
     shown = platform.lake.preview(rejects)
@@ -122,11 +125,11 @@ def report(
     if stops:
         if sound.days:
             publishing.publish(platform.lake, platform.warehouse, sound)
-            for event in materializations(sound, set(sound.days)):
+            for event in materializations(sound, set(sound.days)) if by_partition else ():
                 context.log_event(event)
         raise _failure(staged, sound, checks)
     for account in sound.accounts:
-        if account.day in asked:
+        if by_partition and account.day in asked:
             context.add_asset_metadata(_of_partition(account), staged.table.key, account.day.isoformat())
     yield dg.Output(sound, metadata=_of_run(sound, platform))
 

@@ -114,6 +114,10 @@ def _remedy(error: Exception) -> str:
     return "check the URL, AWS_REGION, the credentials and the network"
 
 
+#: the folder of landing with change files, and the domain that takes them
+CHANGES = "cdc"
+
+
 class Event(NamedTuple):
     """An object that was written. ``digest``: the same for each message about this one write, and for no other."""
 
@@ -175,10 +179,10 @@ def _event(bucket: str, key: str, *written: Any) -> Event:
 
 
 class Arrival(NamedTuple):
-    """A file of a domain's day that has arrived; ``digest``: its event's."""
+    """A file of a domain's day that has arrived; ``digest``: its event's. Change files belong to no day."""
 
     domain: str
-    day: date
+    day: date | None
     digest: str
 
 
@@ -242,6 +246,9 @@ def _place(event: Event, message: Message, landing_uri: str, found: Found, first
                 return Arrival(domain.name, day, event.digest)
             found.elsewhere[folder] = landing.layout
             return None
+    changes = f"s3://{event.bucket}/{event.key}".removeprefix(f"{landing_uri}/")
+    if changes.startswith(f"{CHANGES}/"):
+        return None if is_hidden(changes, CHANGES) else Arrival(CHANGES, None, event.digest)
     found.foreign.append(message.id)
     return None
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clickstream_assets import schemas, settings
+from clickstream_assets.cdc import columns
+from clickstream_assets.cdc import rows as changes
 from clickstream_assets.domains import DOMAINS, Domain, Feed
 from clickstream_assets.ga4 import pulls
 from clickstream_assets.parsing import delimited, json_records, rows
@@ -33,6 +35,14 @@ def markdown() -> str:
             ),
             "",
             *(line for domain in DOMAINS.values() for line in _rules(domain)),
+            "While changes are read into `cdc_raw.changes`:",
+            "",
+            *_table(("rule", "a change is rejected when"), changes.RULES.items()),
+            "",
+            "While they are applied to a declared table; what waits there is taken once the declaration allows it:",
+            "",
+            *_table(("rule", "a change is refused when"), columns.RULES.items()),
+            "",
             "## Tables of the lake",
             "dbt's models are described beside their SQL, in `dbt_project/models`, and in the Dagster UI.",
             *(line for table in schemas.TABLES for line in _described(table)),
@@ -98,13 +108,15 @@ def _settings() -> Iterable[tuple[str, str]]:
         "GOOGLE_APPLICATION_CREDENTIALS": "unset: the key file of a service account that may read the property",
         "GA4_TIME_ZONE": "unset: what the property's first pull says, and for schedules UTC",
         "GA4_API_ENDPOINT": "unset: Google's servers; or `http://host:port` of others, asked without credentials",
+        "CLICKSTREAM_CDC_TABLES": "unset: the tables of the demo; or a file that declares others",
+        "CLICKSTREAM_SNAPSHOT_DAYS": f"{defaults.snapshot_days} (so far back tables can be asked how they were)",
         "SPARK_REMOTE": "unset: Sail, inside the process",
         "CLICKSTREAM_MAX_REJECTED_SHARE": f"{defaults.rejected_share}",
         "CLICKSTREAM_SENSOR_SECONDS": f"{defaults.sensor_seconds} (between looks at landing)",
         "CLICKSTREAM_ARRIVALS_QUEUE_URL": "unset: landing is listed; or the SQS queue that gets its notifications",
         "CLICKSTREAM_LANDING_RETENTION_DAYS": f"{defaults.landing_retention_days} (files with personal data)",
         "CLICKSTREAM_LOCK_TIMEOUT_SECONDS": f"{defaults.lock_timeout:g}",
-        "CLICKSTREAM_DUCKDB_MEMORY": f"{defaults.duckdb_memory} (dbt's; beyond it DuckDB works on disk)",
+        "CLICKSTREAM_DUCKDB_MEMORY": f"{defaults.duckdb_memory} (dbt's, and changes'; beyond it DuckDB uses the disk)",
         "CLICKSTREAM_MAX_FILE_BYTES": f"{defaults.limits.file_bytes:,} (after decompression)",
         "CLICKSTREAM_MAX_COMPRESSION_RATIO": f"{defaults.limits.compression_ratio}",
         "CLICKSTREAM_MAX_RECORD_BYTES": f"{defaults.limits.record_bytes:,}",

@@ -113,6 +113,34 @@ def run_domain(domain: Domain, first: date, last: date, *, repairs: bool = True)
     return Summary(days=sorted({*asked, *repaired}), repaired=repaired, run_ids=[loaded.run_id, made.run_id])
 
 
+def run_cdc(*, replay: bool = False) -> Sequence[str]:
+    """Apply the change files that have landed since the last run; with ``replay`` all changes again.
+
+    One Dagster run. A table whose changes cannot be applied costs itself alone.
+
+    Returns:
+        The ids of its Dagster runs.
+
+    Raises:
+        RunFailed: the reason, in one sentence, and what to do.
+    """
+    settings = Settings.from_environment()
+    with progress.terminal(), instance(settings) as storage, abandoned.watched(storage, settings) as new_run_id:
+        job = _definitions().resolve_job_def("cdc")
+        progress.say("cdc: all changes again" if replay else "cdc: the changes that have landed")
+        steps = [node.name for node in job.nodes if node.name.startswith("cdc_") and node.name != "cdc_raw__changes"]
+        ops = {name: {"config": {"replay": replay}} for name in steps}
+        result = job.execute_in_process(
+            instance=storage,
+            run_id=new_run_id(),
+            run_config={"loggers": {"progress": {}}, "ops": ops},
+            raise_on_error=False,
+        )
+    if not result.success:
+        raise RunFailed(_reason(result))
+    return [result.run_id]
+
+
 def _told(missed: ClickstreamError | None, reason: str) -> str:
     """Why a run failed; what was not to be had comes first, since the rest may come of it."""
     return reason if missed is None else f"{missed} {reason}"

@@ -618,10 +618,37 @@ SALES_TABLES = (
     *(SALES_LOCATIONS_RAW, SALES_LOCATIONS_CLEANED, SALES_SALES_RAW, SALES_SALES_CLEANED),
 )
 
+#: every change of the tables whose changes are taken, as ``cdc`` reads them of whatever file
+CDC_CHANGES = Table(
+    name="cdc_raw.changes",
+    domain="cdc",
+    lake="cdc_raw.changes",
+    partition=("target", "first_seen"),
+    description="One row per change of a table of another database, and per row of its full loads; every one is kept.",
+    columns=(
+        Column("kind", TEXT, "`change`, or `load` for a row of a full load."),
+        Column("op", TEXT, "I, U or D; L for a row of a full load."),
+        Column("reason", TEXT, "`ttl` where DynamoDB deleted an item whose time had passed; else null."),
+        Column("key", TEXT, "The primary key: a JSON array of its values as text.", repeats=False, personal=True),
+        Column("old_key", TEXT, "The key before, where the change gave the row another one; else null.", personal=True),
+        Column("before", TEXT, "The row before: a JSON object, each value as text or null; else null.", personal=True),
+        Column("after", TEXT, "The row after: the same; null of a delete.", repeats=False, personal=True),
+        Column("types", TEXT, "JSON object: the SQL type that the source has of each column of before and after."),
+        Column("committed_at", TIMESTAMP, "When it happened at the source, UTC; null where that is not known."),
+        Column("sequence", TEXT, "Its number in the source's order, 48 digits; empty where there is none."),
+        Column("file_name", TEXT, "Name of the landing file without its folder: orders what has no number."),
+        Column("source_line", INTEGER, "Its place in the file: the physical line; of Parquet the row, from 1."),
+        Column("source_file", TEXT, "Path of the landing file, relative to the landing root."),
+        Column("processed_at", TIMESTAMP, "When this row was loaded, UTC."),
+        Column("target", TEXT, "Partition: the table here that it changes."),
+        Column("first_seen", DATE, "Partition: UTC date on which the file was first seen."),
+    ),
+)
+
 TABLES = [
     *(ECOMMERCE_RAW, ECOMMERCE_CLEANED, CLICKSTREAM_RAW, CLICKSTREAM_CLEANED),
     *(table for of_report in GA4_TABLES.values() for table in of_report),
-    *(GA4_PULLS, *SALES_TABLES, QUARANTINE),
+    *(GA4_PULLS, *SALES_TABLES, CDC_CHANGES, QUARANTINE),
 ]
 
 

@@ -106,7 +106,7 @@ def aws(folder: Path) -> Iterator[str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "SERVICES": "s3,glue,athena,sqs,sns,events,sts,firehose",
+        "SERVICES": "s3,glue,athena,sqs,sns,events,sts,firehose,dynamodb,dynamodbstreams",
         "STATE_DIR": str(folder),
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",

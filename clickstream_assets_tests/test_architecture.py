@@ -49,7 +49,8 @@ def test_every_group_is_layer_and_domain(graph) -> None:
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys() if key.path[0] != "ops"}
     made = {f"{layer}/{domain}" for layer in layers.ORDER for domain in DOMAINS}
     without_models = {f"{layers.ENHANCED}/{name}" for name in DOMAINS if not (dbt.PROJECT / "models" / name).is_dir()}
-    assert groups == made - without_models
+    changes = {f"{layer}/cdc" for layer in (layers.LANDING, layers.RAW, layers.CLEANED)}
+    assert groups == made - without_models | changes
 
 
 def test_layers_are_neither_skipped_nor_climbed(graph) -> None:
@@ -67,6 +68,9 @@ def test_every_partitioned_asset_shares_the_days_and_runs_a_range_at_once(graph)
 
     for key in _of_domains(graph):
         node = graph.get(key)
+        if node.group_name.endswith("/cdc"):  # a change belongs to no day
+            assert node.partitions_def is None, key
+            continue
         assert node.partitions_def is DAILY or node.partitions_def == DAILY, key
         assert node.backfill_policy == dg.BackfillPolicy.single_run(), key
 

@@ -167,7 +167,8 @@ def test_every_table_of_the_warehouse_equals_that_of_a_laptop(ran: Home, wanted:
         for name in LAKE
         for table in boto3.client("glue").get_tables(DatabaseName=name)["TableList"]
     ]
-    assert sorted(in_catalog) == sorted(table.lake for table in TABLES)
+    # Change data are not among the domains that are run here: cdc/test_runs.py compares theirs.
+    assert sorted(in_catalog) == sorted(table.lake for table in TABLES if table.domain != "cdc")
     assert not [path for path in ran.path.rglob("*") if path.name in ("catalog.db", "warehouse.duckdb", "lake")]
     found = tables(ran)
     assert [name for name in wanted if found.get(name) != wanted[name]] == []

@@ -16,6 +16,7 @@ from clickstream_assets import reference, settings
 from clickstream_assets.errors import SettingsError
 from clickstream_assets.schemas import TABLES
 from clickstream_assets.settings import Settings
+from clickstream_assets.storage.orphans import DECLARED
 
 ROOT = Path(settings.__file__).parent.parent
 SECTION = (ROOT / "README.md").read_text().split("\n## On AWS\n")[1].split("\n## ")[0]
@@ -77,15 +78,15 @@ def test_the_readme_links_each_policy_and_puts_those_of_the_roles() -> None:
 
 def test_the_pipeline_may_touch_the_registered_tables_and_the_two_prefixes() -> None:
     lake = [table.lake.split(".") for table in TABLES]
-    assert resources("pipeline", "glue", "database/") == {database for database, _ in lake}
-    assert resources("pipeline", "glue", "table/") == {"/".join(names) for names in lake}
+    assert resources("pipeline", "glue", "database/") == {database for database, _ in lake} | {DECLARED}
+    assert resources("pipeline", "glue", "table/") == {"/".join(names) for names in lake} | {f"{DECLARED}/*"}
     assert resources("pipeline", "s3") == {"", "/landing/*", "/lake/*"}
     on_landing = {action for action, resource in allowed("pipeline") if resource.endswith("/landing/*")}
     assert on_landing == {"s3:GetObject"}
 
 
 def test_redshift_may_read_the_lake_and_what_it_shows_of_the_catalog() -> None:
-    shown = {table.lake.partition(".")[0] for table in TABLES if table.external}
+    shown = {table.lake.partition(".")[0] for table in TABLES if table.external} | {DECLARED}
     assert resources("redshift", "glue", "database/") == shown
     assert resources("redshift", "glue", "table/") == {f"{database}/*" for database in shown}
     assert resources("redshift", "s3") == {"", "/lake/*"}

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from benchmarks import clickstream, data, product, sales
+from benchmarks import cdc, clickstream, data, product, sales
 from benchmarks.measuring import Measured
 from clickstream_assets_tests.conftest import HEADER, Home, use_home
 from clickstream_assets_tests.events import event, land
@@ -225,6 +225,17 @@ def test_a_day_of_sales_is_run_for_the_first_time_after_as_many_days_as_are_told
     assert (len(found["all"]), len(found["next"])) == (1, sales.ROUNDS)
     days = [f"01-0{day}" for day in range(1, 6)]
     assert asked == [("01-01", "01-02", days[:2])] + [(day, day, days[:n]) for n, day in enumerate(days, 1) if n > 2]
+
+
+def test_changes_are_applied_and_reported(tmp_path: Path) -> None:
+    results = tmp_path / "RESULTS.md"
+    command = [sys.executable, "run.py", "--only", "cdc", "--cdc-rows", "40000", "--cdc-changes", "2000"]
+    subprocess.run([*command, "--data", str(tmp_path), "--results", str(results)], cwd=FOLDER, check=True)
+    text = results.read_text()
+    assert text.startswith(f"{cdc.TITLE}\n") and "a table of 40,000 rows" in text
+    assert "| full load | 40,000 |" in text and "| a batch of keys anywhere | 2,000 |" in text
+    assert "| 1,000 changes of keys of one bucket replace the files of that bucket alone | " in text
+    assert text.count("| met |") == 3
 
 
 def test_what_is_measured_of_sales_is_reported_and_judged() -> None:

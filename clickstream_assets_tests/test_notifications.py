@@ -193,7 +193,7 @@ def test_with_a_queue_there_is_one_sensor_for_all_domains(bucket) -> None:
     names = {sensor.name for sensor in repository.sensor_defs if sensor.name.endswith("arrivals")}
     assert names == {"arrivals"}
     sensor = repository.get_sensor_def("arrivals")
-    assert [target.job_name for target in sensor.targets] == list(domains.DOMAINS)
+    assert [target.job_name for target in sensor.targets] == [*domains.DOMAINS, "cdc"]
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     assert sensor.minimum_interval_seconds == 30
 
@@ -302,7 +302,23 @@ def test_one_queue_serves_all_domains(bucket, monkeypatch) -> None:
         ("toys", MONDAY),
     ]
     sensor = sensors._queue_sensor(30)
-    assert [target.job_name for target in sensor.targets] == list(domains.DOMAINS)
+    assert [target.job_name for target in sensor.targets] == [*domains.DOMAINS, "cdc"]
+
+
+def test_change_files_belong_to_no_day(bucket, tick) -> None:
+    """One whose name starts with . or _ is none, nor is one of a folder that is called alike."""
+    bucket.notify()
+    bucket.put_key(f"{PREFIX}/cdc/dms/shop/orders/LOAD00000001.csv")
+    bucket.put_key(f"{PREFIX}/cdc/dms/shop/orders/_part.csv")
+    bucket.put_key(f"{PREFIX}/cdcx/orders/a.csv")
+    (request,) = tick()
+    assert (request.job_name, request.partition_key) == ("cdc", None)
+    assert len([name for name in request.tags if name.startswith(sensors._REASONS)]) == 1
+    with dg.instance_for_test() as instance:
+        assert sensors._requested(instance, "cdc", None) == set()
+        job = defs().resolve_job_def("cdc")
+        instance.create_run_for_job(job, tags=request.tags)
+        assert len(sensors._requested(instance, "cdc", None)) == 1
 
 
 #: keys below the landing prefix that are told of; what each is taken for is what a listing of them says

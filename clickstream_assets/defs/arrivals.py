@@ -16,7 +16,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,9 @@ _REASONS = "clickstream/arrivals_"
 
 #: digests per tag: PostgreSQL has an index over tags, whose entries end at 2,700 bytes
 _PER_TAG = 150
+
+#: the longest time for which SQS keeps a message
+_KEPT = timedelta(days=14)
 
 #: messages that are named in a log
 _NAMED = 10
@@ -99,16 +102,17 @@ def _collecting(instance: dg.DagsterInstance, domain: Domain) -> str | None:
 
 
 def _collected(
-    instance: dg.DagsterInstance, platform: Platform, days: Iterable[tuple[str, date]]
-) -> tuple[set[tuple[str, date]], set[tuple[str, date]]]:
+    instance: dg.DagsterInstance, platform: Platform, days: Iterable[tuple[str, date | None]]
+) -> tuple[set[tuple[str, date | None]], set[tuple[str, date | None]]]:
     """Of the days of domains that fetch their files those whose files are all loaded, and those to be looked at later.
 
     Messages about the latter come again.
     """
-    loaded, waiting = set(), set()
+    loaded: set[tuple[str, date | None]] = set()
+    waiting: set[tuple[str, date | None]] = set()
     for name, day in days:
-        domain = DOMAINS[name]
-        if domain.collect is None:
+        domain = DOMAINS.get(name)
+        if domain is None or day is None or domain.collect is None:
             continue
         files = [file for place in domain.landings for file in platform.landing.files(place.folder(day))]
         try:
@@ -151,7 +155,7 @@ def _not_loaded(
 def _queue_sensor(seconds: int) -> dg.SensorDefinition:
     @dg.sensor(
         name="arrivals",
-        jobs=[jobs.job(name) for name in DOMAINS],
+        jobs=[*(jobs.job(name) for name in DOMAINS), jobs.changes()],
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Runs the days for which S3 has sent notifications of files that were written.",
@@ -165,7 +169,7 @@ def _queue_sensor(seconds: int) -> dg.SensorDefinition:
         for folder, layout in found.elsewhere.items():
             _warn_of(context, folder, layout, first, last)
 
-        days: dict[tuple[str, date], set[str]] = defaultdict(set)
+        days: dict[tuple[str, date | None], set[str]] = defaultdict(set)
         for arrival in found.arrivals:
             days[arrival.domain, arrival.day].add(arrival.digest)
         loaded, waiting = _collected(context.instance, platform, days)
@@ -173,25 +177,32 @@ def _queue_sensor(seconds: int) -> dg.SensorDefinition:
         requested = requested.union(*(days[key] for key in loaded))
         days = {key: digests for key, digests in days.items() if key not in waiting}
         queue.delete(found.settled(requested))
-        new = {key: sorted(digests - requested) for key, digests in sorted(days.items()) if digests - requested}
+        new = {key: sorted(digests - requested) for key, digests in days.items() if digests - requested}
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(
-                    run_key=f"{domain}:{day}:{_hash(digests)}",
+                    run_key=f"{domain}:{day or ''}:{_hash(new[domain, day])}",
                     job_name=domain,
-                    partition_key=day.isoformat(),
-                    tags=_reasons(digests),
+                    partition_key=None if day is None else day.isoformat(),
+                    tags=_reasons(new[domain, day]),
                 )
-                for (domain, day), digests in new.items()
+                for domain, day in sorted(new, key=str)
             ]
         )
 
     return look
 
 
-def _requested(instance: dg.DagsterInstance, domain: str, day: date) -> set[str]:
-    """Digests of the notifications that have runs: 1,500 runs of a day are read in 0.1 s."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=domain, tags={"dagster/partition": day.isoformat()}))
+def _requested(instance: dg.DagsterInstance, domain: str, day: date | None) -> set[str]:
+    """Digests of the notifications that have runs: 1,500 runs of a day are read in 0.1 s.
+
+    Of change files, which have no day, the runs of the time for which SQS keeps a message.
+    """
+    if day is None:
+        filters = dg.RunsFilter(job_name=domain, created_after=datetime.now(UTC) - _KEPT)
+    else:
+        filters = dg.RunsFilter(job_name=domain, tags={"dagster/partition": day.isoformat()})
+    runs = instance.get_runs(filters)
     tags = (tag for run in runs for tag in run.tags.items())
     return {digest for name, value in tags if name.startswith(_REASONS) for digest in value.split(",")}
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.platform import Platform
-from clickstream_assets.schemas import QUARANTINE, Table
+from clickstream_assets.schemas import CDC_CHANGES, QUARANTINE, Table
 
 CATALOG = dg.AssetSpec(
     key=["ops", "catalog"],
@@ -20,7 +20,7 @@ CATALOG = dg.AssetSpec(
 
 def tables() -> dict[str, Table]:
     """The tables of the lake by the names of their checks."""
-    found = [*(table for domain in DOMAINS.values() for table in domain.tables), QUARANTINE]
+    found = [*(table for domain in DOMAINS.values() for table in domain.tables), CDC_CHANGES, QUARANTINE]
     return {table.lake.replace(".", "_"): table for table in found}
 
 

@@ -8,13 +8,16 @@ import dagster as dg
 from clickstream_assets import layers
 from clickstream_assets.domains import DOMAINS
 
+#: the domain of change data, and its job
+CDC = "cdc"
+
 _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 
 
 def definitions() -> dg.Definitions:
     """The jobs, named like their domains, and those that fetch."""
     fetching = [refresh(name) for name, domain in DOMAINS.items() if domain.collect is not None]
-    return dg.Definitions(jobs=[*(job(name) for name in DOMAINS), *fetching])
+    return dg.Definitions(jobs=[*(job(name) for name in DOMAINS), *fetching, changes()])
 
 
 @cache
@@ -24,6 +27,16 @@ def job(name: str) -> Any:
         name,
         selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in _MADE_HERE)),
         description=f"{name}: raw, cleaned and enhanced for a day or a range of days.",
+    )
+
+
+@cache
+def changes() -> Any:
+    """The job of change data, whose assets have no partitions."""
+    return dg.define_asset_job(
+        CDC,
+        selection=dg.AssetSelection.groups(*(layers.group(layer, CDC) for layer in (layers.RAW, layers.CLEANED))),
+        description="cdc: takes the changes that have landed into the current state and the history of each table.",
     )
 
 

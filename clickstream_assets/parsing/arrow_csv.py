@@ -29,7 +29,7 @@ def read(stream: Readable, columns: Sequence[str], limits: Limits) -> Iterator[B
 
 
 def _batch(block: delimited.Block, columns: Columns) -> Batch:
-    rows = _parse(block, columns)
+    rows = parse(block, columns)
     return Batch(block.found, rows, block.lines, block.numbers, block.broken)
 
 
@@ -69,7 +69,8 @@ def match_header(header: Sequence[str], required: Sequence[str]) -> Columns:
     return Columns(len(header), known, unknown)
 
 
-def _parse(block: delimited.Block, columns: Columns) -> pa.Table:
+def parse(block: delimited.Block, columns: Columns) -> pa.Table:
+    """The values of a block's readable records as text: the columns that are known, and ``extra``."""
     count = len(block.lines)
     if not count:
         return pa.table({name: pa.array([], pa.string()) for name in (*columns.known, "extra")})

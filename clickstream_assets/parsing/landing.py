@@ -11,6 +11,7 @@ rows stay as they are and the new ones are put beside them: an arrival costs the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +23,10 @@ from typing import TYPE_CHECKING
 
 from clickstream_assets.domains import Feed
 from clickstream_assets.errors import ClickstreamError, RejectedFile
-from clickstream_assets.parsing.content import Hashed, Prefixed
-from clickstream_assets.parsing.formats import Shape
+from clickstream_assets.parsing.content import Hashed, Prefixed, Readable
+from clickstream_assets.parsing.formats import Reader, Shape
 from clickstream_assets.parsing.rows import REJECTED_FILE, DayWriter
-from clickstream_assets.schemas import QUARANTINE
+from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.settings import Limits
 from clickstream_assets.storage.files import FileInfo, Files, misnamed
 from clickstream_assets.storage.lake import Lake
@@ -49,8 +50,9 @@ Progress = Callable[[str], None]
 #: a place where a content lies: its day and its path; the smallest one stands for the content
 Place = tuple[date, str]
 
-#: what files that are copies of each other share: a content's hash, and the day of a feed whose days stand alone
-Content = tuple[str, date | None]
+#: what files that are copies of each other share: a content's hash, and within what it must not come again, e.g. the
+#: day of a feed whose days stand alone
+Content = tuple[str, date | str | None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,26 @@ class _Inspected:
     read_as: str
     was: LandingFile | None = None
 
+    @property
+    def place(self) -> Place:
+        return self.day, self.info.path
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a file is read: from bytes to text, and from there to batches of records that have ``columns``.
+
+    ``identity``: all that the rows depend on besides the file, which is read again when it changes. ``personal``:
+    whether its records name persons. ``binary``: whether it is no text, so that NUL bytes say nothing.
+    """
+
+    text_of: Callable[[Readable, str, Limits], Readable]
+    reader: Reader
+    columns: Sequence[str]
+    identity: str
+    personal: bool
+    binary: bool = False
+
 
 def loader(feed: Feed, platform: Platform) -> LandingLoader:
     """The loader of a feed whose files are rows that count unless they are copies."""
@@ -74,18 +96,38 @@ def loader(feed: Feed, platform: Platform) -> LandingLoader:
     return LandingLoader(feed, landing=platform.landing, lake=platform.lake, limits=limits, shape=shape)
 
 
-class LandingLoader:
-    """Stages the landing files of a feed for its raw table."""
+class FilesLoader(ABC):
+    """Stages landing files for a raw table: those of some days, of which a subclass says where and how they are."""
 
-    def __init__(self, feed: Feed, *, landing: Files, lake: Lake, limits: Limits, shape: Shape | None = None):
-        self.feed = feed
-        self._reader = feed.format.load()
+    def __init__(self, table: Table, roots: Sequence[str], *, landing: Files, lake: Lake, limits: Limits):
+        self._table = table
+        self._roots = roots
         self._landing = landing
         self._lake = lake
         self._limits = limits
-        self._shape = shape
-        how = (feed.format, feed.columns, limits, shape.identity if shape else "")
-        self._how = sha256(repr(how).encode()).hexdigest()[:16]
+
+    @abstractmethod
+    def _files(self, day: date, progress: Progress) -> list[FileInfo]:
+        """The files of a day."""
+
+    @abstractmethod
+    def _way(self, path: str) -> Way:
+        """How a file is read."""
+
+    @abstractmethod
+    def _content(self, content_hash: str, place: Place) -> Content:
+        """What a file shares with its copies, and with no other file."""
+
+    def _writer(self, day: date, run_id: str) -> DayWriter:
+        return DayWriter(self._table, self._lake, day, run_id)
+
+    def _sealed(self, content_hash: str) -> str:
+        """A file's hash as it is stored."""
+        return content_hash
+
+    def _compared(self, read: Mapping[date, Sequence[str]], rows: Sequence[StagedFile]) -> list[Check]:
+        """What comes of comparing the files that were read, by day, with the rows that were staged."""
+        return []
 
     def stage(self, days: Sequence[date], known: Iterable[LandingFile], *, run_id: str, progress: Progress) -> Staged:
         """Read the files of ``days`` and stage their rows, rejects and accounts.
@@ -97,7 +139,7 @@ class LandingLoader:
         by_path: dict[str, LandingFile] = {}
         for file in known:
             by_path[file.path] = standing[file.partition_date][file.path] = file
-        published = _Published(self._lake, self.feed, standing)
+        published = Published(self._lake, self._table, standing)
         inspected: dict[date, list[_Inspected]] = {}
         wanted = set(days)
         while missing := sorted(wanted - inspected.keys()):
@@ -114,40 +156,31 @@ class LandingLoader:
             wanted |= self._touched(inspected, by_path.values(), owners)
         return self._write(inspected, standing, published, owners, run_id=run_id, progress=progress)
 
-    def _files(self, day: date, progress: Progress) -> list[FileInfo]:
-        found, suffixes = self._landing.files(self.feed.folder(day)), " or ".join(self.feed.format.suffixes)
-        if others := [file.path for file in found if not self.feed.format.has(file.path)]:
-            progress(f"left out, since their names do not end in {suffixes}: {', '.join(others)[:500]}")
-        return [file for file in found if self.feed.format.has(file.path)]
-
     def _inspect(self, info: FileInfo, *, day: date, was: Mapping[str, LandingFile]) -> _Inspected:
+        way = self._way(info.path)
         if problem := misnamed(info.path):
             content_hash = sha256(f"{info.path}\0{info.etag}".encode()).hexdigest()
-            return _Inspected(info, day, content_hash, problem, f"{info.etag} {self._how}")
-        read_as = f"{self._landing.version(info)} {self._how}"
+            return _Inspected(info, day, content_hash, problem, f"{info.etag} {way.identity}")
+        read_as = f"{self._landing.version(info)} {way.identity}"
         known = was.get(info.path)
         if known is not None and known.read_as == read_as:
             problem = "it was rejected before" if known.status == REJECTED else None
             return _Inspected(info, day, known.content_hash, problem, read_as, known)
         with self._landing.open(info.path) as raw:
-            content = Hashed(self.feed.format.text_of(raw, info.path, self._limits))
+            content = Hashed(way.text_of(raw, info.path, self._limits))
             try:
                 first = b""
                 while len(first) < _READ_BYTES and (more := content.read(_READ_BYTES - len(first))):
                     first += more  # a stream may give less than it was asked for
-                if b"\0" in first:
+                if b"\0" in first and not way.binary:
                     raise RejectedFile("it is binary, not text: it has NUL bytes")
-                self._reader(Prefixed(first, content), self.feed.columns, self._limits)
+                way.reader(Prefixed(first, content), way.columns, self._limits)
                 while content.read(_READ_BYTES):
                     pass
             except RejectedFile as error:
-                problem = error.plain if self.feed.raw.personal else str(error)
+                problem = error.plain if way.personal else str(error)
                 return _Inspected(info, day, self._hash_of_bytes(info), problem, read_as)
         return _Inspected(info, day, self._sealed(content.hexdigest()), None, read_as)
-
-    def _sealed(self, content_hash: str) -> str:
-        """The hash as it is stored. Of a file of one record, that of its content would give the record away."""
-        return self._shape.seal(content_hash) if self._shape else content_hash
 
     def _hash_of_bytes(self, info: FileInfo) -> str:
         """For a file whose content cannot be had."""
@@ -161,7 +194,7 @@ class LandingLoader:
         self,
         inspected: dict[date, list[_Inspected]],
         standing: dict[date, dict[str, LandingFile]],
-        published: _Published,
+        published: Published,
         owners: dict[Content, Place],
         *,
         run_id: str,
@@ -176,7 +209,7 @@ class LandingLoader:
         read: dict[date, list[str]] = defaultdict(list)
         rules: Counter[str] = Counter()
         for day in sorted(inspected):
-            writer = DayWriter(self.feed.raw, self._lake, day, run_id, self._shape)
+            writer = self._writer(day, run_id)
             present = {f.info.path for f in inspected[day]}
             gone = [self._still_owns(f, owners) for f in standing[day].values() if f.path not in present]
             entries = [(file, self._entry(file, owners, run_id)) for file in inspected[day]]
@@ -208,7 +241,7 @@ class LandingLoader:
             rejected = count_by_day([*rejects, *kept_quarantine])[day]
             accounts.append(Account(day, writer.found, rows_out, rejected=rejected))
         return Staged(
-            self.feed.raw,
+            self._table,
             sorted(inspected),
             files,
             quarantine,
@@ -216,26 +249,19 @@ class LandingLoader:
             run_id,
             kept,
             kept_quarantine,
-            landing_roots=self.feed.roots,
+            landing_roots=self._roots,
             landing_files=landing_files,
             rejected_by_rule=dict(rules),
             together=self._linked(inspected, [file for of_day in standing.values() for file in of_day.values()]),
-            findings=self._totals(read, files),
+            findings=self._compared(read, files),
         )
-
-    def _totals(self, read: Mapping[date, Sequence[str]], rows: Sequence[StagedFile]) -> list[Check]:
-        if not self.feed.raw.totals:
-            return []
-        from clickstream_assets import totals  # with DuckDB, which other feeds do without
-
-        return [totals.loaded(self.feed, self._landing, self._lake, self._limits, read, rows)]
 
     def _entry(self, file: _Inspected, owners: dict[Content, Place], run_id: str) -> LandingFile:
         """What will be known of a file; its rows are not counted yet. Equal to what is known when nothing changes."""
         status = LOADED
         if file.problem is not None:
             status = REJECTED
-        elif owners[self._content(file.content_hash, file.day)] != (file.day, file.info.path):
+        elif owners[self._content(file.content_hash, file.place)] != file.place:
             status = DUPLICATE
         if file.was is not None and file.was.status == status:
             return file.was
@@ -247,11 +273,12 @@ class LandingLoader:
             writer.reject_file(file.info.path, str(file.problem))
         if entry.status != LOADED:
             return entry
+        way = self._way(file.info.path)
         with self._landing.open(file.info.path) as raw:
-            content = Hashed(self.feed.format.text_of(raw, file.info.path, self._limits))
+            content = Hashed(way.text_of(raw, file.info.path, self._limits))
             try:
-                batches = self._reader(content, self.feed.columns, self._limits)
-                rows = writer.write_file(file.info.path, file.content_hash, batches)
+                batches = way.reader(content, way.columns, self._limits)
+                rows = writer.write_file(file.info.path, file.content_hash, batches, personal=way.personal)
             except RejectedFile as error:  # the first pass found nothing wrong
                 raise ClickstreamError(
                     f"{file.info.path} changed while it was read ({error.plain}): run again."
@@ -260,25 +287,21 @@ class LandingLoader:
             raise ClickstreamError(f"{file.info.path} changed while it was read: run again.")
         return replace(entry, rows=rows)
 
-    def _content(self, content_hash: str, day: date) -> Content:
-        return content_hash, day if self.feed.by_day else None
-
     def _owners(self, inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> dict[Content, Place]:
         """For each content, the (day, path) that stands for it: the smallest of those that can be read."""
         present = {file.info.path for files in inspected.values() for file in files}
         candidates: dict[Content, list[Place]] = defaultdict(list)
-        for day, files in inspected.items():
+        for files in inspected.values():
             for file in files:
                 if file.problem is None:
-                    candidates[self._content(file.content_hash, day)].append((day, file.info.path))
+                    candidates[self._content(file.content_hash, file.place)].append(file.place)
         for known_file in known:
             # A copy on a day of this run that is no longer in landing stands for its content only if it already does.
             here = known_file.partition_date in inspected
             cannot = known_file.status == REJECTED or (here and known_file.status == DUPLICATE)
             if known_file.path not in present and not cannot:
-                candidates[self._content(known_file.content_hash, known_file.partition_date)].append(
-                    (known_file.partition_date, known_file.path)
-                )
+                place = known_file.partition_date, known_file.path
+                candidates[self._content(known_file.content_hash, place)].append(place)
         return {content: min(places) for content, places in candidates.items()}
 
     def _linked(self, inspected: dict[date, list[_Inspected]], known: Iterable[LandingFile]) -> list[set[date]]:
@@ -286,17 +309,16 @@ class LandingLoader:
         days: dict[Content, set[date]] = defaultdict(set)
         for day, files in inspected.items():
             for file in files:
-                days[self._content(file.content_hash, day)].add(day)
+                days[self._content(file.content_hash, file.place)].add(day)
         for known_file in known:
-            days[self._content(known_file.content_hash, known_file.partition_date)].add(known_file.partition_date)
+            place = known_file.partition_date, known_file.path
+            days[self._content(known_file.content_hash, place)].add(known_file.partition_date)
         return [shared & inspected.keys() for shared in days.values() if len(shared & inspected.keys()) > 1]
 
     def _still_owns(self, file: LandingFile, owners: dict[Content, Place]) -> LandingFile:
         """A file that landing no longer has keeps its rows unless another copy has come to stand for its content."""
-        if file.status == LOADED and owners[self._content(file.content_hash, file.partition_date)] != (
-            file.partition_date,
-            file.path,
-        ):
+        place = file.partition_date, file.path
+        if file.status == LOADED and owners[self._content(file.content_hash, place)] != place:
             return replace(file, status=DUPLICATE, rows=0)
         return file
 
@@ -307,18 +329,62 @@ class LandingLoader:
         days = set()
         for file in known:
             if file.partition_date not in inspected and file.status != REJECTED:
-                owns = owners[self._content(file.content_hash, file.partition_date)] == (file.partition_date, file.path)
+                place = file.partition_date, file.path
+                owns = owners[self._content(file.content_hash, place)] == place
                 if owns != (file.status == LOADED):
                     days.add(file.partition_date)
         return days
 
 
-class _Published:
-    """What the lake has of some days of a feed: the raw table's files and those of its rejects."""
+class LandingLoader(FilesLoader):
+    """Stages the landing files of a feed for its raw table."""
 
-    def __init__(self, lake: Lake, feed: Feed, standing: Mapping[date, Mapping[str, LandingFile]]):
+    def __init__(self, feed: Feed, *, landing: Files, lake: Lake, limits: Limits, shape: Shape | None = None):
+        super().__init__(feed.raw, feed.roots, landing=landing, lake=lake, limits=limits)
+        self.feed = feed
+        self._shape = shape
+        how = (feed.format, feed.columns, limits, shape.identity if shape else "")
+        identity = sha256(repr(how).encode()).hexdigest()[:16]
+        personal = bool(feed.raw.personal)
+        self._one_way = Way(feed.format.text_of, feed.format.load(), feed.columns, identity, personal)
+
+    def _files(self, day: date, progress: Progress) -> list[FileInfo]:
+        found, suffixes = self._landing.files(self.feed.folder(day)), " or ".join(self.feed.format.suffixes)
+        if others := [file.path for file in found if not self.feed.format.has(file.path)]:
+            progress(f"left out, since their names do not end in {suffixes}: {', '.join(others)[:500]}")
+        return [file for file in found if self.feed.format.has(file.path)]
+
+    def _way(self, path: str) -> Way:
+        return self._one_way
+
+    def _content(self, content_hash: str, place: Place) -> Content:
+        return content_hash, place[0] if self.feed.by_day else None
+
+    def _writer(self, day: date, run_id: str) -> DayWriter:
+        return DayWriter(self._table, self._lake, day, run_id, self._shape)
+
+    def _sealed(self, content_hash: str) -> str:
+        """The hash as it is stored. Of a file of one record, that of its content would give the record away."""
+        return self._shape.seal(content_hash) if self._shape else content_hash
+
+    def _compared(self, read: Mapping[date, Sequence[str]], rows: Sequence[StagedFile]) -> list[Check]:
+        """The totals of money, where the feed has any."""
+        if not self.feed.raw.totals:
+            return []
+        from clickstream_assets import totals  # with DuckDB, which other feeds do without
+
+        return [totals.loaded(self.feed, self._landing, self._lake, self._limits, read, rows)]
+
+
+class Published:
+    """What the lake has of some days of a raw table: its files and those of its rejects.
+
+    ``standing``: what is known of the landing files, by day and path.
+    """
+
+    def __init__(self, lake: Lake, table: Table, standing: Mapping[date, Mapping[str, LandingFile]]):
         self._lake = lake
-        self._table = feed.raw
+        self._table = table
         self._standing = standing
         self.rows: dict[date, list[StagedFile]] = {}
         self.rejects: dict[date, list[StagedFile]] = {}
@@ -334,6 +400,6 @@ class _Published:
 
     def sound(self, day: date) -> bool:
         """Whether the lake has as many records as were loaded; not when somebody dropped a table, say."""
-        known = self._standing[day].values()
+        known = self._standing.get(day, {}).values()
         there = sum(file.rows for found in (self.rows, self.rejects) for file in found.get(day, []))
         return there == sum(file.rows for file in known if file.status != DUPLICATE)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clickstream_assets.parsing.formats import Batch, Broken, Shape
+from clickstream_assets.parsing.formats import Batch, Shape
 from clickstream_assets.schemas import QUARANTINE, Table
 from clickstream_assets.storage.lake import Lake, StagedWriter
 from clickstream_assets.storage.slices import SlicedWriter
@@ -73,8 +73,11 @@ class DayWriter:
             self.found += 1
             self._reject(path, [(None, rule, json.dumps({"error": problem}, ensure_ascii=False))])
 
-    def write_file(self, path: str, content_hash: str, batches: Iterable[Batch]) -> int:
-        """Write a file's records; returns how many were found, broken ones included."""
+    def write_file(self, path: str, content_hash: str, batches: Iterable[Batch], *, personal: bool = False) -> int:
+        """Write a file's records; returns how many were found, broken ones included.
+
+        ``personal``: its records name persons, so that nothing is kept of broken ones.
+        """
         found = 0
         for batch in batches:
             found += batch.found
@@ -83,15 +86,13 @@ class DayWriter:
             rows = self._with_lineage(batch, path, content_hash) if batch.rows.num_rows else None
             with self._lock:
                 if batch.broken:
-                    self._reject(path, [(broken.line, broken.rule, self._kept(broken)) for broken in batch.broken])
+                    records = [(one.line, one.rule, WITHHELD if personal else one.text) for one in batch.broken]
+                    self._reject(path, records)
                 if rows is not None:
                     self._rows.append(rows)
         with self._lock:
             self.found += found
         return found
-
-    def _kept(self, broken: Broken) -> str:
-        return WITHHELD if self._table.personal else broken.text
 
     def close(self) -> tuple[list[StagedFile], list[StagedFile]]:
         """Finish; the staged data files and the staged rejects."""

@@ -144,18 +144,23 @@ class DuckDBWarehouse(Warehouse):
     def show(self, transaction: Transaction, lake: Lake, table: Table) -> None:
         """Show the lake's files of a table under its external name, if it has one."""
         if table.external:
-            self._view(transaction, table.external, lake.snapshot(table))
+            self._view(transaction, table.external, _select(lake.snapshot(table)))
+
+    def show_as(self, transaction: Transaction, lake: Lake, name: str, select: str) -> None:
+        """Show its files as they are now."""
+        for relation in (name, f"spectrum_{name}"):
+            self._view(transaction, relation, select)
 
     def bring(self, transaction: Transaction, lake: Lake, table: Table, days: Collection[date]) -> Snapshot:
         """Show the whole table as a view over its files: 503 of them read in 0.03 s, and no second copy."""
         snapshot = lake.snapshot(table)
-        self._view(transaction, str(table.warehouse), snapshot)
+        self._view(transaction, str(table.warehouse), _select(snapshot))
         return snapshot
 
-    def _view(self, transaction: Transaction, name: str, snapshot: Snapshot) -> None:
+    def _view(self, transaction: Transaction, name: str, select: str) -> None:
         schema = name.partition(".")[0]
         transaction.run(f"create schema if not exists {identifier(schema)}")
-        transaction.run(f"create or replace view {identifier(name)} as {_select(snapshot)}")
+        transaction.run(f"create or replace view {identifier(name)} as {select}")
 
     def _open(self, *, read_only: bool, timeout: float | None = None) -> duckdb.DuckDBPyConnection:
         import duckdb

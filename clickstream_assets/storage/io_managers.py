@@ -32,8 +32,10 @@ class LakeIOManager(dg.IOManager):
         """Publish all of it, or leave it to the next step of the domain to finish."""
         published = publishing.publish(self._platform.lake, self._platform.warehouse, obj, load=self.load)
         context.add_output_metadata({"snapshot": str(published.id), "files": len(published.files)})
-        for event in guards.materializations(obj, set(obj.days) - set(partitions.days(context.asset_partition_keys))):
-            context.log_event(event)
+        if context.has_asset_partitions:  # else the days are the table's business, and Dagster knows none of them
+            asked = set(partitions.days(context.asset_partition_keys))
+            for event in guards.materializations(obj, set(obj.days) - asked):
+                context.log_event(event)
 
     def load_input(self, context: dg.InputContext) -> Source:
         """The upstream table's partitions; which engine opens their files is the step's business."""

@@ -35,6 +35,8 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
         PublishError: the files do not match the table, and nothing was published; the warehouse does not show the
             published rows; or an earlier publication of further days is in the lake and could not be loaded.
     """
+    if not staged.days:
+        return lake.snapshot(staged.table, ())
     lake.verify(staged)
     earlier = _read(lake, staged.table)
     if earlier is not None and (left := set(earlier.days) - set(staged.days)) and _is_in(lake, earlier):

@@ -275,9 +275,29 @@ class RedshiftWarehouse(Warehouse):
         Raises:
             PublishError: the schema is there and shows something else.
         """
-        if table.external is None or lake.catalog.kind != "glue":
+        if table.external is not None:
+            schema, database = table.external.partition(".")[0], table.lake.partition(".")[0]
+            self._show_database(transaction, lake, schema, database)
+
+    def show_as(self, transaction: Transaction, lake: Lake, name: str, select: str) -> None:
+        """Show it as an external table, and by a view of that, which binds when it is asked: columns may be added.
+
+        Raises:
+            PublishError: the external schema is there and shows something else.
+        """
+        database, _, table = name.partition(".")
+        if not self._show_database(transaction, lake, f"spectrum_{database}", database):
             return
-        schema, database = table.external.partition(".")[0], table.lake.partition(".")[0]
+        transaction.run(f"create schema if not exists {identifier(database)}")
+        transaction.run(
+            f"create or replace view {identifier(name)} as select * from {identifier(f'spectrum_{database}.{table}')} "
+            "with no schema binding"
+        )
+
+    def _show_database(self, transaction: Transaction, lake: Lake, schema: str, database: str) -> bool:
+        """Whether there is an external schema over a database of the Glue catalog; it is made when it is missing."""
+        if lake.catalog.kind != "glue":
+            return False
         found = transaction.run("select databasename from svv_external_schemas where schemaname = ?", [schema])
         if not found:
             transaction.run(
@@ -288,6 +308,7 @@ class RedshiftWarehouse(Warehouse):
             raise PublishError(
                 f"{schema} on Redshift shows the database {found[0][0]}, not {database}: drop the schema and run again."
             )
+        return True
 
     def bring(self, transaction: Transaction, lake: Lake, table: Table, days: Collection[date]) -> Snapshot:
         """Replace the days by what COPY loads of the current snapshot.

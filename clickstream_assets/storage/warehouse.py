@@ -99,6 +99,13 @@ class Warehouse(ABC):
         """Show the lake's files of a table under its external name, if it has one."""
 
     @abstractmethod
+    def show_as(self, transaction: Transaction, lake: Lake, name: str, select: str) -> None:
+        """Show a table of the lake that the registry does not know, under its own name and as ``spectrum_<name>``.
+
+        ``select``: SQL that reads its files, for a warehouse that cannot ask the catalog.
+        """
+
+    @abstractmethod
     def bring(self, transaction: Transaction, lake: Lake, table: Table, days: Collection[date]) -> Snapshot:
         """Replace the days of the warehouse's relation by those of the table in the lake.
 
