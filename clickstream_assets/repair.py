@@ -6,6 +6,7 @@ and where they differ the day is pending; likewise from cleaned to the events of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,10 @@ def pending(platform: Platform, domain: Domain, *, timeout: float | None = None)
     what = "looking for days to repair"
     with platform.exclusive(domain.name, what, timeout=timeout), platform.warehouse.locked(what, timeout=timeout):
         raw = [platform.lake.snapshot(feed.raw, by=feed.cleaned.day) for feed in domain.feeds]
-        behind = {
-            day
-            for feed, now in zip(domain.feeds, raw, strict=True)
-            for day in _behind(platform, now, feed.cleaned.name)
-        }
-        for model in domain.row_models:
-            behind |= _behind(platform, platform.lake.snapshot(model.source), model.name)
+        made_from = {feed.cleaned.name: now for feed, now in zip(domain.feeds, raw, strict=True)}
+        made_from |= {model.name: platform.lake.snapshot(model.source) for model in domain.row_models}
+        made = platform.warehouse.accounts_of(made_from)
+    behind = {day for asset, now in made_from.items() for day in _behind(now, made[asset])}
     first, last = platform.settings.start_date, last_day()
     return {
         day: " ".join(f"{now.version(day)}:{now.rows(day)}" for now in raw) for day in behind if first <= day <= last
@@ -50,8 +48,8 @@ def lake_versions(platform: Platform, domain: Domain) -> tuple[int | None, ...]:
     return tuple(platform.lake.version(table) for table in domain.tables)
 
 
-def _behind(platform: Platform, now: Snapshot, asset: str) -> set[date]:
-    made = platform.warehouse.accounts(asset)
+def _behind(now: Snapshot, made: Mapping[date, Account]) -> set[date]:
+    """The days on which the rows are others now than those that an account names."""
     nothing = Account(date.min, 0, 0)
     was = {day: made.get(day, nothing) for day in now.days | made.keys()}
     return {day for day, account in was.items() if now.since(day, account.source_snapshot, account.rows_in) != []}

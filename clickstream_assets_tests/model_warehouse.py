@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import redshift_connector
@@ -30,6 +32,14 @@ class ModelWarehouse:
             *(f"create schema {name}" for name in sorted({name.split(".")[0] for name in tables})),
             *(f"create table {name} ({', '.join(map(' '.join, columns))})" for name, columns in tables.items()),
         )
+
+    def copy(self, folder: Path) -> Self:
+        """Another one, in a folder of its own, with all that is in this one."""
+        other = copy.deepcopy(self)
+        other.folder = folder
+        folder.mkdir(parents=True)
+        shutil.copyfile(self.path, other.path)
+        return other
 
     @property
     def path(self) -> Path:

@@ -30,6 +30,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -498,6 +499,7 @@ class Twin:
     with_external_schemas: set[str] = field(default_factory=set, init=False, repr=False)
     #: databases whose transactions see one snapshot each; in the others each statement sees what was committed
     isolated: set[str] = field(default_factory=set, init=False, repr=False)
+    _databases: set[str] = field(default_factory=set, init=False, repr=False)
     _listener: socket.socket | None = field(default=None, init=False, repr=False)
     _sessions: list[_Session] = field(default_factory=list, init=False, repr=False)
     _planned: list[tuple[str, ServerError]] = field(default_factory=list, init=False, repr=False)
@@ -517,13 +519,19 @@ class Twin:
 
     @contextlib.contextmanager
     def fresh_database(self) -> Iterator[str]:
-        """A database with nothing in it, for as long as the block lasts; its name."""
-        name = f"d{secrets.token_hex(8)}"
+        """A database with nothing in it, for as long as the block lasts; its name.
+
+        A name is used again: the manifest of dbt's project names the database, and to parse it takes five seconds.
+        """
+        name = next(name for n in count(1) if (name := f"twin_database_{n}") not in self._databases)
+        self._databases.add(name)
         self._make_database(name)
         try:
             yield name
         finally:
             self._administer(f"drop database {name} with (force)", database="postgres")
+            for names in (self._databases, self.with_external_schemas, self.isolated):
+                names.discard(name)
 
     def connect(self) -> Any:
         """A connection of redshift_connector; it begins a transaction with its first statement."""

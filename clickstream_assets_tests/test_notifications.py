@@ -499,6 +499,11 @@ def daemon(bucket: Bucket, tmp_path: Path) -> Iterator[Daemon]:
         dg.DagsterInstance.from_config(str(storage)) as instance,
         WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
     ):
+        (location,) = context.create_request_context().code_locations
+        (repository,) = location.get_repositories().values()
+        for sensor in repository.get_sensors():
+            if sensor.name != "arrivals":  # a round of all of them takes seconds
+                instance.stop_sensor(sensor.get_remote_origin_id(), sensor.selector_id, sensor)
         yield Daemon(context)
 
 

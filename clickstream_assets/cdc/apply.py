@@ -14,10 +14,8 @@ import contextlib
 import hashlib
 import json
 import os
-import random
 import shutil
 import tempfile
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
@@ -38,7 +36,6 @@ from clickstream_assets.cdc.tables import (
     BUCKETS,
     GENERATION,
     REBUILD,
-    REWRITE,
     CdcTable,
     Marks,
     Written,
@@ -46,9 +43,10 @@ from clickstream_assets.cdc.tables import (
     state_columns,
     state_partition,
 )
-from clickstream_assets.errors import ClickstreamError, PublishError
+from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.parsing.rows import WITHHELD
 from clickstream_assets.schemas import CDC_CHANGES, QUARANTINE, TEXT_BYTES
+from clickstream_assets.storage.commits import COMPACTION, REWRITE, until_committed
 from clickstream_assets.storage.lake import StagedWriter
 from clickstream_assets.storage.s3 import is_s3
 from clickstream_assets.storage.staged import Account, Staged, StagedFile
@@ -158,19 +156,11 @@ def apply(
         ClickstreamError: the declaration and the changes do not go together.
         PublishError: other processes kept changing the tables all the time.
     """
-    from pyiceberg.exceptions import CommitFailedException, ValidationException
-
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return _Apply(platform, declared, run_id, progress).run(replay=replay)
-        except (CommitFailedException, ValidationException) as error:
-            if attempt == _ATTEMPTS:
-                raise PublishError(
-                    f"{declared.name}: other processes changed the table during each of {attempt} attempts to apply "
-                    "changes. Run again when they have finished."
-                ) from error
-            time.sleep(random.uniform(0, 0.2 * attempt))  # noqa: S311 so that two do not meet again
-    raise AssertionError("unreachable")
+    return until_committed(
+        lambda: _Apply(platform, declared, run_id, progress).run(replay=replay),
+        *(declared.name, "apply changes"),
+        attempts=_ATTEMPTS,
+    )
 
 
 def request_rebuild(lake: Lake, declared: Declared) -> None:
@@ -338,7 +328,7 @@ class _Apply:
         """Which snapshots of raw brought no new rows."""
         iceberg = self._lake.iceberg(CDC_CHANGES.lake) if snapshots else None
         known = [] if iceberg is None else [one for one in iceberg.metadata.snapshots if one.snapshot_id in snapshots]
-        return {one.snapshot_id for one in known if one.summary and one.summary[REWRITE] == "compaction"}
+        return {one.snapshot_id for one in known if one.summary and one.summary[REWRITE] == COMPACTION}
 
     def _numbers(
         self, connection: duckdb.DuckDBPyConnection, facts: Iterable[Fact], raw: Sequence[SnapshotFile]

@@ -118,6 +118,16 @@ class _Loader(FilesLoader):
                 f"are not in landing, e.g. {lost[0]}: without the one or the other they would be lost. Bring back the "
                 "warehouse, or these files."
             )
+        rows_of = {one.target: _row_of(one) for one in declared}
+        for file in known:
+            target, row_of = self._read_then(file)
+            stays = file.status == LOADED and (file.path not in there or self._table_of(file.path) is None)
+            if stays and row_of != rows_of.get(target, row_of):
+                raise ClickstreamError(
+                    f"{file.path} was read as rows of cdc.{target} when that was another table or had another primary "
+                    "key, and is no file of it in landing now: its rows would stand beside those that are keyed "
+                    "otherwise. Give the entry another target."
+                )
         if others:
             some = ", ".join(sorted(others)[:_NAMED]) + (" and others" if len(others) > _NAMED else "")
             progress(f"left alone, since no such tables are declared: {some}")
@@ -129,7 +139,12 @@ class _Loader(FilesLoader):
 
     def target_then(self, file: LandingFile) -> str:
         """The target that a file's changes were of when it was loaded."""
-        return (file.read_as or "").rpartition(" ")[2].partition(":")[0]
+        return self._read_then(file)[0]
+
+    def _read_then(self, file: LandingFile) -> tuple[str, str]:
+        """That, and what its rows were rows of: see ``_identity``."""
+        target, _, how = (file.read_as or "").rpartition(" ")[2].partition(":")
+        return target, how.partition(":")[0]
 
     def _is_new(self, info: FileInfo) -> bool:
         known = self._known.get(info.path)
@@ -196,7 +211,12 @@ def _identity(declared: Declared, limits: Limits) -> str:
         *(bool(declared.personal), limits),
         *([long] if (long := sorted(name for name in declared.renames if len(name) > MOST)) else ()),
     )
-    return f"{declared.target}:{sha256(repr(how).encode()).hexdigest()[:16]}"
+    return f"{declared.target}:{_row_of(declared)}:{sha256(repr(how).encode()).hexdigest()[:16]}"
+
+
+def _row_of(declared: Declared) -> str:
+    """What a row of the target is a row of: the table at the source, and its key."""
+    return sha256(repr((declared.folder, declared.primary_key)).encode()).hexdigest()[:8]
 
 
 def _refusing(error: RejectedFile) -> Reader:

@@ -4,7 +4,6 @@ The order of the changes of a key is that of ``PLACE``. A batch is merged by gro
 within bounds; what the merge of a group leaves is Parquet files, which the caller commits.
 """
 
-# ruff: noqa: S608  names pass `identifier`, texts are quoted
 from __future__ import annotations
 
 import json
@@ -21,6 +20,7 @@ from clickstream_assets.cdc.columns import Numbers
 from clickstream_assets.cdc.declared import DYNAMODB, Declared
 from clickstream_assets.cdc.tables import BUCKETS, HISTORY, STATE, duckdb_type, reading
 from clickstream_assets.schemas import CDC_CHANGES
+from clickstream_assets.storage.duckdb_warehouse import CONFIG
 from clickstream_assets.storage.lake import ROW_GROUP
 from clickstream_assets.storage.warehouse import identifier
 
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
 #: deletes that stand for no raw row of their key
 KEY_CHANGED, ABSENT = "key_changed", "absent_from_load"
-
-_CONFIG = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "python_enable_replacements": "false",
-    "preserve_insertion_order": "false",
-}
 
 #: the order of the changes of a key; DynamoDB's clock is not part of it, and a change without a time precedes all
 _TIME = "coalesce(epoch_us(valid_from), -9223372036854775808)"
@@ -115,7 +108,12 @@ def connected(memory: str, temporary: Path, *, on_s3: bool) -> Iterator[duckdb.D
 
     from clickstream_assets.storage.s3 import S3
 
-    config: dict[str, Any] = {**_CONFIG, "memory_limit": memory, "temp_directory": str(temporary)}
+    config: dict[str, Any] = {
+        **CONFIG,
+        "preserve_insertion_order": "false",
+        "memory_limit": memory,
+        "temp_directory": str(temporary),
+    }
     with closing(duckdb.connect(":memory:", config=config)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         if on_s3:

@@ -56,3 +56,9 @@ def rows(lake: Lake, name: str) -> int:
     """The rows of one of the tables, as its metadata counts them."""
     table = tables.CdcTable.find(lake, name)
     return 0 if table is None else sum(file.record_count for file in table.files())
+
+
+def columns(lake: Lake, name: str) -> dict[str, str]:
+    """Names and SQL types of the columns of one of the tables; none before the first change."""
+    table = tables.CdcTable.find(lake, name)
+    return {} if table is None else table.columns

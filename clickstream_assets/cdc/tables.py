@@ -3,7 +3,6 @@
 What has been applied is told by properties of the tables, which change in the commit that changes the rows.
 """
 
-# ruff: noqa: S608  names pass `identifier`, texts are quoted
 from __future__ import annotations
 
 import hashlib
@@ -13,8 +12,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
-
-import pyarrow.parquet as pq
 
 from clickstream_assets.cdc.columns import Numbers
 from clickstream_assets.errors import ClickstreamError
@@ -70,8 +67,8 @@ DOCS = {
     "_changed_at": "When the row was changed last at the source, UTC; null where that is not known.",
 }
 
-APPLIED, GENERATION, ACCOUNTS, MADE, REBUILD, REWRITE = (
-    f"clickstream.{name}" for name in ("applied", "generation", "accounts", "made", "rebuild", "rewrite")
+APPLIED, GENERATION, ACCOUNTS, MADE, REBUILD = (
+    f"clickstream.{name}" for name in ("applied", "generation", "accounts", "made", "rebuild")
 )
 _BUCKETS = "clickstream.buckets"
 
@@ -266,14 +263,21 @@ class CdcTable:
         Raises:
             CommitFailedException: another process changed the table meanwhile.
         """
+        from pyiceberg.typedef import Record
+
+        from clickstream_assets.storage.commits import data_file  # Arrow, which what loads the graph does not need
+
         transaction = self._transaction
+        metadata = transaction.table_metadata
         if removed or added:
             told = {"clickstream.run-id": run_id}
             with transaction.update_snapshot(snapshot_properties=told).overwrite() as overwrite:
                 for file in removed:
                     overwrite.delete_data_file(file)
                 for written in added:
-                    overwrite.append_data_file(self._data_file(written))
+                    partition = Record(*map(_in_metadata, written.partition))
+                    described = data_file(self._lake.files, written.path, metadata, partition, metadata.default_spec_id)
+                    overwrite.append_data_file(described)
         if names := [name for name in unset if name in self._iceberg.properties]:
             transaction.remove_properties(*names)
         transaction.set_properties({name: str(value) for name, value in properties.items()})
@@ -286,36 +290,6 @@ class CdcTable:
     def new_path(self) -> str:
         """A unique path for a new data file, below the lake's root."""
         return f"{self.name.replace('.', '/')}/data/{uuid.uuid4().hex}.parquet"
-
-    def _data_file(self, written: Written) -> DataFile:
-        from pyiceberg.io.pyarrow import (
-            compute_statistics_plan,
-            data_file_statistics_from_parquet_metadata,
-            parquet_path_to_id_mapping,
-        )
-        from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-        from pyiceberg.typedef import Record
-
-        metadata = self._transaction.table_metadata
-        schema = metadata.schema()
-        with self._lake.files.open_random(written.path) as source:
-            footer = pq.read_metadata(source)
-            size = source.size()
-        statistics = data_file_statistics_from_parquet_metadata(
-            footer, compute_statistics_plan(schema, metadata.properties), parquet_path_to_id_mapping(schema)
-        )
-        return DataFile.from_args(
-            content=DataFileContent.DATA,
-            file_path=self._lake.files.uri(written.path),
-            file_format=FileFormat.PARQUET,
-            partition=Record(*map(_in_metadata, written.partition)),
-            file_size_in_bytes=size,
-            sort_order_id=None,
-            spec_id=metadata.default_spec_id,
-            equality_ids=None,
-            key_metadata=None,
-            **statistics.to_serialized_dict(),
-        )
 
 
 def history_columns(columns: Mapping[str, str]) -> dict[str, str]:

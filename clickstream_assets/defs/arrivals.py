@@ -3,7 +3,8 @@
 One per domain lists landing. Its cursor is stored after the runs are submitted, so that a daemon that dies in between
 looks again with the old one. The run keys make that harmless: they are made from the day and the files that are the
 reason, and Dagster starts a run key once. It remembers run keys for ever, however the run ended: a run that failed is
-not tried again until a file of its day changes. Re-execute it in the UI, or run the day with ``clickstream run``.
+not tried again until a file of its day changes. Re-execute it in the UI, or run the day with ``clickstream run``. Files
+that are loaded already, as after ``make demo``, are no reason for a run.
 
 With a queue of S3's notifications there is one sensor for all domains instead, since several would take each other's
 messages. It has no cursor: what was requested is known from the tags of the runs.
@@ -26,7 +27,7 @@ from clickstream_assets import arrivals, notifications
 from clickstream_assets.days import last_day
 from clickstream_assets.defs import jobs
 from clickstream_assets.domains import DOMAINS, Domain
-from clickstream_assets.errors import Busy
+from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
 
@@ -78,13 +79,15 @@ def _sensor(domain: Domain, seconds: int) -> dg.SensorDefinition:
                 _warn_of(context, folder, place.layout, first, last)
             if new.left:
                 context.log.info("%d more new files of %s are left for the next looks.", new.left, place.root)
-        if files and domain.collect is not None:
-            if working := _collecting(context.instance, domain):
-                return dg.SkipReason(f"{working} loads what it collects: new files are looked at when it has ended.")
-            try:
-                files = _not_loaded(platform, domain, files)
-            except Busy as error:
+        if files and domain.collect is not None and (working := _collecting(context.instance, domain)):
+            return dg.SkipReason(f"{working} loads what it collects: new files are looked at when it has ended.")
+        try:
+            files = _not_loaded(platform, domain, files) if files else files
+        except ClickstreamError as error:
+            if domain.collect is not None:
                 return dg.SkipReason(f"{error} New files are looked at again in {seconds} s.")
+            # A day that is run for files that are loaded is run once too often, which changes nothing.
+            context.log.info("Files that are loaded already may be among the new ones: %s", error)
         requests = [
             dg.RunRequest(run_key=_run_key(day, files[day]), partition_key=day.isoformat()) for day in sorted(files)
         ]
@@ -120,7 +123,7 @@ def _collected(
                 waiting.add((name, day))
             elif not _not_loaded(platform, domain, {day: files}):
                 loaded.add((name, day))
-        except Busy:
+        except ClickstreamError:
             waiting.add((name, day))
     return loaded, waiting
 
@@ -128,19 +131,17 @@ def _collected(
 def _not_loaded(
     platform: Platform, domain: Domain, files: Mapping[date, Sequence[FileInfo]]
 ) -> dict[date, list[FileInfo]]:
-    """Of the files those that no run has loaded as they are now: the run that fetched the others has.
+    """Of the files those that no run has loaded as they are now: others were loaded by hand, or by what fetched them.
 
     Raises:
-        Busy: a step has the warehouse.
+        ClickstreamError: it is not to be known now, e.g. since a step has the warehouse.
     """
     from clickstream_assets.storage.files import misnamed  # with PyArrow, which the graph is loaded without
 
+    known: dict[str, str] = {}
     with platform.warehouse.locked("looking for files that are loaded", timeout=0):
-        known = {
-            file.path: file.read_as
-            for landing in domain.landings
-            for file in platform.warehouse.landing_files(landing.root)
-        }
+        for landing in domain.landings:
+            known |= platform.warehouse.versions_read(landing.root, files)
     found = {
         day: [
             file

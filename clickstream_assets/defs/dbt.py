@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from clickstream_assets import partitions, policies, repair
-from clickstream_assets.domains import DOMAINS, Domain, RowModel
+from clickstream_assets.domains import DOMAINS, Domain
 from clickstream_assets.platform import Platform
 from clickstream_assets.settings import Settings
 from clickstream_assets.storage.staged import Account
+
+if TYPE_CHECKING:
+    from clickstream_assets.storage.warehouse import Transaction
 
 
 def definitions() -> dg.Definitions:
@@ -20,13 +22,17 @@ def definitions() -> dg.Definitions:
 
     from clickstream_assets import dbt
 
+    manifest = dbt.manifest(Settings.from_environment())
+    described = validate_manifest(manifest)
     window = dg.AssetSpec(
         key=["ops", "run_window"],
         group_name="ops",
-        description="The partition dates that dbt is to compute: written by each run just before dbt starts.",
+        description=(
+            "One row per domain and partition date that dbt is to compute: written by each run just before dbt starts."
+        ),
+        metadata=dbt.source_metadata(described, "ops.run_window"),
     )
-    manifest = dbt.manifest(Settings.from_environment())
-    tags = {tag for node in validate_manifest(manifest)["nodes"].values() for tag in node.get("tags", ())}
+    tags = {tag for node in described["nodes"].values() for tag in node.get("tags", ())}
     with_models = (domain for domain in DOMAINS.values() if domain.name in tags)
     return dg.Definitions(assets=[window, *(_models(manifest, domain) for domain in with_models)])
 
@@ -42,7 +48,7 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
         select=f"tag:{domain.name}",
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
-        dagster_dbt_translator=dbt.translator(),
+        dagster_dbt_translator=dbt.translator(manifest),
         pool=policies.pool(domain.name),
     )
     def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:
@@ -54,26 +60,33 @@ def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
             yield from dbt.build(
                 context, platform.settings, described=manifest, domain=domain.name, whole=not context.is_subset
             )
-            # A day is up to date when all its models are: some of them alone leave it pending.
-            for model in () if context.is_subset else domain.row_models:
-                _record(platform, model, days, context.run.run_id)
-                for day in sorted(set(repaired) - set(repair.pending_days(platform, domain))):
-                    context.log_event(dg.AssetMaterialization(model.name.split("."), partition=day.isoformat()))
+            if not context.is_subset:  # some of the models alone leave their days pending
+                _record(platform, domain, days, context.run.run_id)
+                made = set(repaired) - set(repair.pending_days(platform, domain)) if repaired else set()
+                for model in domain.row_models:
+                    for day in sorted(made):
+                        context.log_event(dg.AssetMaterialization(model.name.split("."), partition=day.isoformat()))
 
     return models
 
 
-def _record(platform: Platform, model: RowModel, days: Sequence[date], run_id: str) -> None:
-    """The ledger of a model that keeps one row per cleaned row; both sides are counted in the warehouse."""
+def _record(platform: Platform, domain: Domain, days: Sequence[date], run_id: str) -> None:
+    """The ledger of the models that keep one row per cleaned row; both sides are counted in the warehouse."""
     warehouse = platform.warehouse
-    rows_in = warehouse.rows_by_day(str(model.source.warehouse), model.source.day, days)
-    if model.absorbed is None:
-        rows_out = warehouse.rows_by_day(model.name, model.day, days)
-    else:
-        rows_out = warehouse.absorbed_by_day(model.absorbed, str(model.source.warehouse), model.day, days)
-    source = platform.lake.snapshot(model.source, days)
-    accounts = [
-        Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=source.version(day)) for day in days
-    ]
-    record = partial(warehouse.record, asset=model.name, run_id=run_id, accounts=accounts)
-    warehouse.transact(f"ledger of {model.name}", record)
+    snapshots = {model.name: platform.lake.snapshot(model.source, days) for model in domain.row_models}
+
+    def record(transaction: "Transaction") -> None:
+        for model in domain.row_models:
+            source, snapshot = str(model.source.warehouse), snapshots[model.name]
+            rows_in = warehouse.rows_by_day(transaction, source, model.source.day, days)
+            if model.absorbed is None:
+                rows_out = warehouse.rows_by_day(transaction, model.name, model.day, days)
+            else:
+                rows_out = warehouse.absorbed_by_day(transaction, model.absorbed, source, model.day, days)
+            accounts = [
+                Account(day, rows_in.get(day, 0), rows_out.get(day, 0), source_snapshot=snapshot.version(day))
+                for day in days
+            ]
+            warehouse.record(transaction, asset=model.name, run_id=run_id, accounts=accounts)
+
+    warehouse.transact(f"ledger of the models of {domain.name}", record)

@@ -32,7 +32,7 @@ _EXPLAIN = re.compile(
 )
 
 #: no extension is ever fetched: a run needs no network, and a view must not load code
-_CONFIG = {
+CONFIG = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     # a relation that does not exist is an error, not a variable of this program that happens to have its name
@@ -170,7 +170,7 @@ class DuckDBWarehouse(Warehouse):
         while True:
             try:
                 s3 = self._s3  # first: what goes wrong with it must not leave the file open
-                connection = duckdb.connect(str(self.path), read_only=read_only, config=dict(_CONFIG))
+                connection = duckdb.connect(str(self.path), read_only=read_only, config=dict(CONFIG))
                 connection.execute("set TimeZone = 'UTC'")
                 if s3 is not None:
                     s3.prepare(connection)

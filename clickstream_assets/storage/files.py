@@ -116,19 +116,23 @@ class Files:
         source: AbstractContextManager[pa.NativeFile] = self._fs.open_input_file(_inside(path))
         return source
 
-    def create(self, path: str) -> pa.NativeFile:
-        """A new file to write; its folders are made. The caller closes it."""
+    def create(self, path: str, *, media_type: str | None = None) -> pa.NativeFile:
+        """A new file to write; its folders are made. The caller closes it.
+
+        ``media_type``: what a bucket tells browsers that the file is.
+        """
         path = _inside(path)
         self._make_folder(path)
-        return self._fs.open_output_stream(path, compression=None)
+        metadata = {"Content-Type": media_type} if media_type else None
+        return self._fs.open_output_stream(path, compression=None, metadata=metadata)
 
     def _make_folder(self, path: str) -> None:
         self._fs.create_dir(str(PurePosixPath(path).parent), recursive=True)
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, media_type: str | None = None) -> None:
         """Write a whole file so that a reader sees nothing or all of it."""
         hidden = str(PurePosixPath(path).with_name(f"_{uuid.uuid4().hex}"))
-        with self.create(hidden) as stream:
+        with self.create(hidden, media_type=media_type) as stream:
             stream.write(content)
         self.move(hidden, path)
 

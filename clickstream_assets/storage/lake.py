@@ -7,8 +7,6 @@ snapshot refers to, and nothing else. Copy-on-write only, so a snapshot is a pla
 from __future__ import annotations
 
 import json
-import random
-import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,6 +22,7 @@ import pyarrow.parquet as pq
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import INTEGER, QUARANTINE, Table
 from clickstream_assets.settings import Catalog
+from clickstream_assets.storage.commits import until_committed
 from clickstream_assets.storage.files import Files
 from clickstream_assets.storage.s3 import ATTEMPTS
 from clickstream_assets.storage.staged import Staged, StagedFile
@@ -383,7 +382,7 @@ class Lake:
     def create(
         self, name: str, schema: Schema, partition: Sequence[str], properties: Mapping[str, str]
     ) -> IcebergTable:
-        """A table that the registry does not know, partitioned by the values of some columns, or the one that is there.
+        """A table partitioned by the values of some columns, or the one that is there; registered or not.
 
         Its files are below the lake's root in the folder of its name.
         """
@@ -394,15 +393,22 @@ class Lake:
             PartitionField(schema.find_field(column).field_id, 1000 + n, IdentityTransform(), column)
             for n, column in enumerate(partition)
         )
-        ours = {"commit.manifest-merge.enabled": "true", "commit.retry.num-retries": "0"}
-        ours |= {f"write.metadata.metrics.column.{column}": "full" for column in partition}
+        ours = {
+            # Full bounds for the partition columns: cut ones (the default is 16 characters) would make a delete by
+            # partition read and rewrite files instead of dropping them.
+            **{f"write.metadata.metrics.column.{column}": "full" for column in partition},
+            "commit.manifest-merge.enabled": "true",
+            # pyiceberg's own retry would commit what was right for the snapshot before: see ``until_committed``.
+            "commit.retry.num-retries": "0",
+        }
+        location = self.files.uri(name.replace(".", "/"))
         catalog = self._catalog
         with self._creating():
             catalog.create_namespace_if_not_exists(name.partition(".")[0])
             return catalog.create_table_if_not_exists(
                 name,
                 schema,
-                location=self.files.uri(name.replace(".", "/")),
+                location=location,
                 partition_spec=PartitionSpec(*fields),
                 properties={**ours, **properties},
             )
@@ -414,31 +420,7 @@ class Lake:
         existing = self._load(table)
         if existing is not None:
             return _with_new_columns(existing, table)
-        from pyiceberg.partitioning import PartitionField, PartitionSpec
-        from pyiceberg.transforms import IdentityTransform
-
-        schema = table.iceberg
-        fields = (
-            PartitionField(schema.find_field(name).field_id, 1000 + n, IdentityTransform(), name)
-            for n, name in enumerate(table.partition)
-        )
-        # Full bounds for the partition columns: cut ones (the default is 16 characters) would make a delete by
-        # partition read and rewrite files instead of dropping them.
-        bounds = {f"write.metadata.metrics.column.{name}": "full" for name in table.partition}
-        properties = {
-            **bounds,
-            "commit.manifest-merge.enabled": "true",
-            # pyiceberg's own retry would commit what was right for the snapshot before: see ``_replace``.
-            "commit.retry.num-retries": "0",
-            "comment": table.description,
-        }
-        location = self.files.uri(self.folder(table))
-        catalog = self._catalog
-        with self._creating():
-            catalog.create_namespace_if_not_exists(table.lake.partition(".")[0])
-            return catalog.create_table_if_not_exists(
-                table.lake, schema, location=location, partition_spec=PartitionSpec(*fields), properties=properties
-            )
+        return self.create(table.lake, table.iceberg, table.partition, {"comment": table.description})
 
     def _replace(
         self,
@@ -452,19 +434,11 @@ class Lake:
 
         Two processes that publish a new day would otherwise both find nothing to delete, and both add their rows.
         """
-        from pyiceberg.exceptions import CommitFailedException, ValidationException
-
-        for attempt in range(1, _COMMIT_ATTEMPTS + 1):
-            try:
-                self._commit(table, where, files, kept, properties)
-                return
-            except (CommitFailedException, ValidationException) as error:
-                if attempt == _COMMIT_ATTEMPTS:
-                    raise PublishError(
-                        f"{table.name}: other processes changed the table during each of {attempt} attempts to "
-                        "publish. Run again when they have finished."
-                    ) from error
-                time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311 so that two do not meet again
+        until_committed(
+            lambda: self._commit(table, where, files, kept, properties),
+            *(table.name, "publish"),
+            attempts=_COMMIT_ATTEMPTS,
+        )
 
     def _commit(
         self,

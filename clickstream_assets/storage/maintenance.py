@@ -7,11 +7,9 @@ of the current snapshot, or of one that was current within the horizon, finds al
 from __future__ import annotations
 
 import json
-import random
-import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,16 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickstream_assets.errors import PublishError
+from clickstream_assets.storage.commits import COMPACTION, REWRITE, data_file, until_committed
 from clickstream_assets.storage.lake import MADE_BY, ROW_GROUP, Lake, makers
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
-
-#: property of a snapshot that has the same rows as the one before, and its value: who follows the changes of a table by
-#: the files that are added skips those of such a snapshot
-REWRITE, COMPACTION = "clickstream.rewrite", "compaction"
 
 #: bytes below which a file is small; how many of them a partition has before it is worth a commit; and the bytes of
 #: small files that make one new file, which are in memory twice at most
@@ -93,39 +88,39 @@ def compact(
     Raises:
         PublishError: others kept changing the table all the time; or a new file has not the rows of the old ones.
     """
+    return until_committed(
+        lambda: _compact(lake, name, small, least, together, up_to),
+        *(name, "put its small files together"),
+        attempts=_ATTEMPTS,
+    )
+
+
+def _compact(lake: Lake, name: str, small: int, least: int, together: int, up_to: int | None) -> Compacted:
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
-    for attempt in range(1, _ATTEMPTS + 1):
-        iceberg = lake.iceberg(name)
-        groups = [] if iceberg is None else _groups(iceberg, small, least, together, up_to)
-        if iceberg is None or not groups:
-            return Compacted(name)
-        made: list[DataFile] = []
-        try:
-            made += (_together(lake, iceberg, group) for group in groups)
-            snapshot = _commit(iceberg, [file for group in groups for file in group], made)
-        except (CommitFailedException, ValidationException) as error:
-            for file in made:
-                lake.files.delete(lake.files.relative(_plain(file.file_path)))
-            if attempt == _ATTEMPTS:
-                raise PublishError(
-                    f"{name}: other processes changed the table during each of {attempt} attempts to put its small "
-                    "files together. Run again when they have finished."
-                ) from error
-            time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311 so that two do not meet again
-            continue
-        old = [file for group in groups for file in group]
-        return Compacted(
-            name,
-            partitions=len({(file.spec_id, _partition(file)) for file in old}),
-            files_before=len(old),
-            files_after=len(made),
-            size_before=sum(file.file_size_in_bytes for file in old),
-            size_after=sum(file.file_size_in_bytes for file in made),
-            rows=sum(file.record_count for file in made),
-            snapshot=snapshot,
-        )
-    raise AssertionError("the last attempt returns or raises")
+    iceberg = lake.iceberg(name)
+    groups = [] if iceberg is None else _groups(iceberg, small, least, together, up_to)
+    if iceberg is None or not groups:
+        return Compacted(name)
+    old = [file for group in groups for file in group]
+    made: list[DataFile] = []
+    try:
+        made += (_together(lake, iceberg, group) for group in groups)
+        snapshot = _commit(iceberg, old, made)
+    except (CommitFailedException, ValidationException):
+        for file in made:
+            lake.files.delete(lake.files.relative(_plain(file.file_path)))
+        raise
+    return Compacted(
+        name,
+        partitions=len({(file.spec_id, _partition(file)) for file in old}),
+        files_before=len(old),
+        files_after=len(made),
+        size_before=sum(file.file_size_in_bytes for file in old),
+        size_after=sum(file.file_size_in_bytes for file in made),
+        rows=sum(file.record_count for file in made),
+        snapshot=snapshot,
+    )
 
 
 def expire(lake: Lake, name: str, *, older_than: timedelta, now: datetime | None = None) -> Expired:
@@ -138,36 +133,31 @@ def expire(lake: Lake, name: str, *, older_than: timedelta, now: datetime | None
     Raises:
         PublishError: others kept changing the table all the time.
     """
-    from pyiceberg.exceptions import CommitFailedException
-
     horizon = (now or datetime.now(UTC)) - older_than
-    for attempt in range(1, _ATTEMPTS + 1):
-        iceberg = lake.iceberg(name)
-        if iceberg is None:
-            return Expired(name)
-        gone = _ended_before(iceberg, int(horizon.timestamp() * 1000))
-        snapshots = iceberg.metadata.snapshots
-        if not gone:
-            return Expired(name, kept=len(snapshots))
-        kept = [snapshot for snapshot in snapshots if snapshot.snapshot_id not in gone]
-        left = _files_of(iceberg, snapshots)
-        for uri in _files_of(iceberg, kept):
-            left.pop(uri, None)
-        try:
-            with iceberg.transaction() as transaction:
-                if noted := _noted(iceberg, gone):
-                    transaction.set_properties({MADE_BY: noted})
-                _expiry(transaction).by_ids(sorted(gone)).commit()
-        except CommitFailedException as error:
-            if attempt == _ATTEMPTS:
-                raise PublishError(
-                    f"{name}: other processes changed the table during each of {attempt} attempts to let go of old "
-                    "snapshots. Run again when they have finished."
-                ) from error
-            time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311
-            continue
-        return Expired(name, len(gone), len(kept), len(left), sum(left.values()))
-    raise AssertionError("the last attempt returns or raises")
+    return until_committed(
+        lambda: _expire(lake, name, int(horizon.timestamp() * 1000)),
+        *(name, "let go of old snapshots"),
+        attempts=_ATTEMPTS,
+    )
+
+
+def _expire(lake: Lake, name: str, horizon_ms: int) -> Expired:
+    iceberg = lake.iceberg(name)
+    if iceberg is None:
+        return Expired(name)
+    gone = _ended_before(iceberg, horizon_ms)
+    snapshots = iceberg.metadata.snapshots
+    if not gone:
+        return Expired(name, kept=len(snapshots))
+    kept = [snapshot for snapshot in snapshots if snapshot.snapshot_id not in gone]
+    left = _files_of(iceberg, snapshots)
+    for uri in _files_of(iceberg, kept):
+        left.pop(uri, None)
+    with iceberg.transaction() as transaction:
+        if noted := _noted(iceberg, gone):
+            transaction.set_properties({MADE_BY: noted})
+        _expiry(transaction).by_ids(sorted(gone)).commit()
+    return Expired(name, len(gone), len(kept), len(left), sum(left.values()))
 
 
 def _expiry(transaction: Any) -> Any:
@@ -295,7 +285,8 @@ def _together(lake: Lake, iceberg: IcebergTable, group: list[DataFile]) -> DataF
             f"{iceberg.name()[-1]}: {len(group)} files have {rows} rows together where their metadata says {expected}: "
             "nothing was changed; compare them with a backup."
         )
-    return _described(iceberg, uri, group[0])
+    like = group[0]
+    return data_file(lake.files, path, iceberg.metadata, like.partition, like.spec_id)
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -310,39 +301,6 @@ def _row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterato
             held, count = [], 0
     if count:
         yield pa.concat_tables(held)
-
-
-def _described(iceberg: IcebergTable, uri: str, like: DataFile) -> DataFile:
-    """What a manifest says of a new file: its own statistics, and the partition of the files that it stands for."""
-    from pyiceberg.io.pyarrow import (
-        compute_statistics_plan,
-        data_file_statistics_from_parquet_metadata,
-        parquet_path_to_id_mapping,
-    )
-    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-
-    schema = iceberg.schema()
-    source = iceberg.io.new_input(uri)
-    with source.open() as stream:
-        footer = pq.read_metadata(stream)
-    statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=footer,
-        stats_columns=compute_statistics_plan(schema, iceberg.metadata.properties),
-        parquet_column_mapping=parquet_path_to_id_mapping(schema),
-    )
-    told: Mapping[str, Any] = statistics.to_serialized_dict()
-    return DataFile.from_args(
-        content=DataFileContent.DATA,
-        file_path=uri,
-        file_format=FileFormat.PARQUET,
-        partition=like.partition,
-        file_size_in_bytes=len(source),
-        sort_order_id=None,
-        spec_id=like.spec_id,
-        equality_ids=None,
-        key_metadata=None,
-        **told,
-    )
 
 
 def _commit(iceberg: IcebergTable, old: list[DataFile], made: list[DataFile]) -> int:

@@ -163,10 +163,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield use_home(tmp_path_factory.mktemp("cdc") / "home", monkeypatch).platform
 
 
-@given(seed=SEEDS)
-@settings(max_examples=40, deadline=None, phases=_PHASES, suppress_health_check=list(HealthCheck))
-def test_any_order_split_and_repetition_gives_the_model(platform: Platform, seed: int) -> None:
-    converges(platform, history_of(seed))
+def test_any_order_split_and_repetition_gives_the_model(platform: Platform, histories: int) -> None:
+    @given(seed=SEEDS)
+    @settings(max_examples=histories, deadline=None, phases=_PHASES, suppress_health_check=list(HealthCheck))
+    def in_the_catalog_of_a_laptop(seed: int) -> None:
+        converges(platform, history_of(seed))
+
+    in_the_catalog_of_a_laptop()
 
 
 def test_the_same_on_glue(tmp_path: Path, on_glue: None, s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -788,6 +788,35 @@ def test_rows_of_which_neither_books_nor_landing_tell_are_not_thrown_away(shop: 
     assert shop.rows() == [("1", "a"), ("2", "b")]
 
 
+def test_rows_of_another_key_or_table_do_not_come_beside_those_that_are_there(shop: Shop) -> None:
+    """While the files are in landing they are read anew; of one that is gone the rows keep the key that they had."""
+    both = "I,2024-01-01 10:00:00,1,a", "I,2024-01-01 10:00:00,2,b"
+    file = shop.orders("20240101-100000000.csv", *both)
+    shop.run()
+    by_two = ORDERS | {"primary_key": ["id", "v"]}
+    shop.declare(by_two)
+    shop.run()
+    assert shop.rows("orders", "_key") == [('["1","a"]',), ('["2","b"]',)]
+    file.unlink()
+    for entry in (ORDERS, EXTRAS | {"target": "orders"}):
+        shop.declare(entry)
+        shop.orders("20240102-100000000.csv", "I,2024-01-02 10:00:00,1,c", table=entry["table"])
+        with pytest.raises(run.RunFailed, match=r"100000000.csv was read as rows of cdc.orders when .* another target"):
+            shop.run()
+        assert shop.rows("orders", "_key") == [('["1","a"]',), ('["2","b"]',)]
+    shop.declare(ORDERS | {"target": "orders_by_id"})
+    shop.run()
+    assert shop.rows("orders_by_id") == [("1", "c")]
+
+
+def test_columns_that_name_persons_are_tagged(shop: Shop) -> None:
+    shop.declare(ORDERS | {"personal": ["v"]})
+    graph = run._definitions().resolve_asset_graph()
+    for name in ("orders", "orders_history"):
+        tags = graph.get(dg.AssetKey(["cdc", name])).tags
+        assert {tag for tag in tags if tag.startswith("personal")} == {"personal/v", "personal_data"}
+
+
 def test_a_view_that_a_run_left_behind_is_made_right_before_its_files_go(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,20 @@ def test_a_file_that_has_vanished_asks_for_nothing(landing, tick) -> None:
     assert _asked(tick(cursor)) == []
 
 
+def test_files_that_are_loaded_are_no_reason_for_a_run(landing, home: Home, tick) -> None:
+    """As after ``make demo``, of a sensor that has no cursor yet."""
+    for day in (MONDAY, TUESDAY):
+        landing.land(day, "a.csv", RECORD)
+    Home(home.path).run(MONDAY)
+    assert _asked(tick()) == [TUESDAY]
+    landing.land(MONDAY, "b.csv", RECORD.replace("10:00", "11:00"))
+    assert _asked(tick()) == [MONDAY, TUESDAY]
+    Home(home.path).run(MONDAY, TUESDAY)
+    assert _asked(tick()) == []
+    landing.land(MONDAY, "a.csv", RECORD, RECORD.replace("10:00", "12:00"))
+    assert _asked(tick()) == [MONDAY]
+
+
 def test_many_files_are_asked_for_500_in_a_tick_each_file_once(landing, tick, monkeypatch) -> None:
     reasons: Counter[str] = Counter()
     key = arrivals._run_key
@@ -245,6 +259,11 @@ def daemon(landing: Landing, tmp_path: Path) -> Iterator[WorkspaceProcessContext
         dg.DagsterInstance.from_config(str(storage)) as instance,
         WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
     ):
+        (location,) = context.create_request_context().code_locations
+        (repository,) = location.get_repositories().values()
+        for sensor in repository.get_sensors():
+            if sensor.name != "ecommerce_arrivals":  # a round of all of them takes seconds
+                instance.stop_sensor(sensor.get_remote_origin_id(), sensor.selector_id, sensor)
         yield context
 
 

@@ -7,7 +7,6 @@ from datetime import date
 import dagster as dg
 
 from clickstream_assets import policies, repair, run
-from clickstream_assets.definitions import defs
 from clickstream_assets_tests.conftest import Home
 
 RAW = dg.AssetKey(["ecommerce_raw", "events_raw"])
@@ -27,13 +26,13 @@ class Sensor:
         """How many assets each day was asked for."""
         policies._pending.cache_clear()
         result = dg.evaluate_automation_conditions(
-            defs=defs(),
+            defs=run._definitions(),
             instance=self.storage,
             cursor=self.cursor,
             asset_selection=dg.AssetSelection.groups("cleaned/ecommerce", "enhanced/ecommerce"),
         )
         self.cursor = result.cursor
-        graph = defs().resolve_asset_graph()
+        graph = run._definitions().resolve_asset_graph()
         asked: dict[str, int] = {}
         for key in graph.executable_asset_keys:
             for day in result.get_requested_partitions(key):
@@ -43,12 +42,14 @@ class Sensor:
 
 def materialize(storage: dg.DagsterInstance, first: str, last: str | None = None, *, keys: list[dg.AssetKey]) -> bool:
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
-    job = defs().resolve_job_def("ecommerce")
+    job = run._definitions().resolve_job_def("ecommerce")
     return job.execute_in_process(instance=storage, asset_selection=keys, tags=tags, raise_on_error=False).success
 
 
 def below_raw() -> list[dg.AssetKey]:
-    return [key for key in defs().resolve_job_def("ecommerce").asset_layer.executable_asset_keys if key != RAW]
+    return [
+        key for key in run._definitions().resolve_job_def("ecommerce").asset_layer.executable_asset_keys if key != RAW
+    ]
 
 
 def test_raw_that_changes_alone_has_all_below_it_made_once(home: Home) -> None:

@@ -443,7 +443,7 @@ def test_a_real_pull_takes_the_place_of_made_up_ones(home: Home) -> None:
 
 
 def test_loading_again_changes_nothing_and_days_in_one_run_equal_days_alone(home: Home, tmp_path) -> None:
-    days = [date(2024, 1, n) for n in range(1, 15)]
+    days = [date(2024, 1, n) for n in (1, 2, 5, 6, 10, 11)]  # of the later pulls three are whole
     for day in days:
         land(home, f"{day}_120000", body(ROWS[: day.day % 3 + 1], day=day), day=day)
         land(home, f"{day}_230000", body(ROWS[: day.day % 2 + 1], day=day, row_count=day.day % 5 + 1), day=day)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clickstream_assets import contract, guards, run
+from clickstream_assets import about, contract, guards, run
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.run import RunFailed
 from clickstream_assets.schemas import SALES_CUSTOMERS_CLEANED, SALES_SALES_CLEANED, Table
@@ -117,7 +117,7 @@ def test_every_cleaned_sales_table_has_one_and_names_its_persons() -> None:
         assert "keeps_contract" in [spec.name for spec in guards.specs(feed.cleaned)]
         assert "keeps_contract" not in [spec.name for spec in guards.specs(feed.raw)]
     assert SALES_CUSTOMERS_CLEANED.personal == ("first_name", "last_name", "email")
-    columns = guards.definition_metadata(SALES_CUSTOMERS_CLEANED)["dagster/column_schema"].columns
+    columns = [about.column(column) for column in SALES_CUSTOMERS_CLEANED.columns]
     assert [c.name for c in columns if "personal" in c.tags] == list(SALES_CUSTOMERS_CLEANED.personal)
 
 

@@ -191,11 +191,21 @@ PARTS = (
 )
 
 
-@pytest.mark.parametrize("select", PARTS, ids=["versions", "changes", "fact", "dim"])
-def test_a_run_that_did_not_finish_is_made_up_for_by_one_for_another_day(warehouse: Warehouse, select: str) -> None:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """What there was before a run that did not finish; to be copied."""
+    warehouse = Warehouse(tmp_path_factory.mktemp("finished") / "warehouse")
     sales = [sale("1", D[9], who="y"), sale("2", D[9]), sale("old", D[2])]
     warehouse.run({D[1]: {"sales": [sale("1", D[1], who="x"), sale("old", D[0])]}, D[9]: ONE | {"sales": sales}})
     check(warehouse)
+    return warehouse
+
+
+@pytest.mark.parametrize("select", PARTS, ids=["versions", "changes", "fact", "dim"])
+def test_a_run_that_did_not_finish_is_made_up_for_by_one_for_another_day(
+    finished: Warehouse, tmp_path: Path, select: str
+) -> None:
+    warehouse = finished.copy(tmp_path / "warehouse")
     new = ONE | {"customers": [customer("c", city="Q")], "sales": [sale("3", D[8])]}
     warehouse.run({D[9]: new}, select=select)
     assert warehouse.rows("pending_load_dates") == [(D[9],)]
@@ -271,8 +281,16 @@ GOOD = {
 }
 
 
-def test_the_tests_of_the_models_pass_and_each_model_is_described(warehouse: Warehouse) -> None:
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """What the models make of ``GOOD``; to be read or copied."""
+    warehouse = Warehouse(tmp_path_factory.mktemp("good") / "warehouse")
     warehouse.run(GOOD)
+    return warehouse
+
+
+def test_the_tests_of_the_models_pass_and_each_model_is_described(good: Warehouse) -> None:
+    warehouse = good
     found = warehouse.dbt("test")
     assert len(found) == 16 and set(found.values()) == {"pass"}
     manifest = dbt._parsed(dbt.manifest(Settings.from_environment()))
@@ -303,8 +321,8 @@ def test_the_tests_of_the_models_pass_and_each_model_is_described(warehouse: War
     ],
     ids=["cent", "gone", "superseded", "twice", "dimension", "key", "overlap", "dim key"],
 )
-def test_the_tests_of_the_models_find_what_is_wrong(warehouse: Warehouse, damage: str, fails: str) -> None:
-    warehouse.run(GOOD)
+def test_the_tests_of_the_models_find_what_is_wrong(good: Warehouse, tmp_path: Path, damage: str, fails: str) -> None:
+    warehouse = good.copy(tmp_path / "warehouse")
     warehouse.execute(damage)
     found = {name for name, status in warehouse.dbt("test").items() if status != "pass"}
     assert any(name.startswith(fails) for name in found) if fails else not found

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -334,13 +334,17 @@ def test_the_run_window_is_exactly_the_days_given_for_that_domain(warehouse) -> 
 
 def test_rows_are_counted_for_the_days_asked_for(lake, warehouse) -> None:
     publish(lake, warehouse, {MONDAY: "ab", TUESDAY: "c"})
-    counts = warehouse.rows_by_day("ecommerce.events_cleaned", "ingestion_date", [MONDAY, WEDNESDAY])
-    assert counts == {MONDAY: 2}
+
+    def count(opened: Transaction) -> Mapping[date, int]:
+        return warehouse.rows_by_day(opened, "ecommerce.events_cleaned", "ingestion_date", [MONDAY, WEDNESDAY])
+
+    assert warehouse.transact("test", count) == {MONDAY: 2}
 
 
 def test_the_status_of_an_empty_warehouse_has_titles_and_no_rows(warehouse) -> None:
     parts = list(warehouse.status())
-    assert len(parts) >= 3 and all(title and columns and rows == [] for title, columns, rows in parts)
+    assert [part.name for part in parts] == ["tables", "ledger", "rejected", "landing_files"]
+    assert all(part.title and part.columns and part.rows == [] for part in parts)
 
 
 class Interrupted(Exception):
