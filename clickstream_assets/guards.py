@@ -67,24 +67,6 @@ def _guards(table: Table) -> dict[str, str]:
     return GUARDS | {name: text for guards, has in wanted if has for name, text in guards.items()}
 
 
-def definition_metadata(table: Table) -> dict[str, Any]:
-    """What the registry knows of a table, as the UI shows it: its name and its columns."""
-    columns = [
-        dg.TableColumn(
-            c.name,
-            c.type,
-            c.description,
-            constraints=dg.TableColumnConstraints(nullable=not c.required, unique=False),
-            tags={"personal": ""} if c.personal else {},
-        )
-        for c in table.columns
-    ]
-    return {
-        "dagster/table_name": table.warehouse or table.external or table.lake,
-        "dagster/column_schema": dg.TableSchema(columns),
-    }
-
-
 def report(
     context: dg.AssetExecutionContext, staged: Staged, platform: Platform
 ) -> Iterator[dg.AssetCheckResult | dg.Output[Staged]]:

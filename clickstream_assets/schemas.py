@@ -54,6 +54,8 @@ class Column:
     required: bool = False
     least: int | date | None = None
     pattern: str | None = None
+    #: columns of the table before, or of the record, that it is made of, where that is not the one of its name
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -243,11 +245,12 @@ ECOMMERCE_CLEANED = Table(
             TEXT,
             "First 32 hex digits of SHA-256 over the file's content hash and the record number.",
             repeats=False,
+            made_of=("content_hash", "record_number"),
         ),
         Column("user_id", TEXT, "The shop's user id."),
         Column("session_id", TEXT, "Session number of that user; unique together with user_id only."),
-        Column("event_timestamp", TIMESTAMP, "When the event happened, UTC, microseconds."),
-        Column("event_date", DATE, "UTC date of event_timestamp."),
+        Column("event_timestamp", TIMESTAMP, "When the event happened, UTC, microseconds.", made_of=("Timestamp",)),
+        Column("event_date", DATE, "UTC date of event_timestamp.", made_of=("Timestamp",)),
         Column("event_type", TEXT, "page_view, product_view, add_to_cart, purchase, …"),
         Column("product_id", TEXT, "The product; null where the event has none."),
         Column("amount", MONEY, "Money paid, rounded half up to two decimals; null where the event has none."),
@@ -265,12 +268,19 @@ CLICKSTREAM_EVENT = (
     *("ip", "email", "product_id", "quantity", "price", "currency", "properties"),
 )
 
+#: origins of pseudonyms: as the record has them, and in tables after that the pseudonyms themselves
+_OF_ADDRESS, _OF_EMAIL = ("ip",), ("email",)
+
 #: what stands in raw in the place of a visitor's e-mail and IP address
-_PSEUDONYMS = (
-    Column("visitor_key", TEXT, "HMAC-SHA256 of the IP address, hex; null where the event has none."),
-    Column("email_key", TEXT, "HMAC-SHA256 of the e-mail address, hex; null where the event has none."),
+PSEUDONYMS = (
+    Column(
+        "visitor_key", TEXT, "HMAC-SHA256 of the IP address, hex; null where the event has none.", made_of=_OF_ADDRESS
+    ),
+    Column(
+        "email_key", TEXT, "HMAC-SHA256 of the e-mail address, hex; null where the event has none.", made_of=_OF_EMAIL
+    ),
     Column("pii_key_id", TEXT, "Which key the two were made with."),
-    Column("ip_prefix", TEXT, "The network of the IP address: its /24, or /48 of IPv6."),
+    Column("ip_prefix", TEXT, "The network of the IP address: its /24, or /48 of IPv6.", made_of=_OF_ADDRESS),
 )
 
 CLICKSTREAM_RAW = Table(
@@ -296,14 +306,26 @@ CLICKSTREAM_RAW = Table(
         Column("price", TEXT, "Price of one."),
         Column("currency", TEXT, "Of the price."),
         Column("properties", TEXT, "JSON object of what else the sender tells."),
-        *_PSEUDONYMS,
-        Column("event_ts", TIMESTAMP, "`timestamp` as a time, UTC; null where it is none.", repeats=False),
-        Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23; 0 where the row is filed under its arrival."),
+        *PSEUDONYMS,
+        Column(
+            "event_ts",
+            TIMESTAMP,
+            "`timestamp` as a time, UTC; null where it is none.",
+            repeats=False,
+            made_of=("timestamp",),
+        ),
+        Column(
+            "event_hour",
+            INTEGER,
+            "UTC hour of event_ts, 0 to 23; 0 where the row is filed under its arrival.",
+            made_of=("timestamp",),
+        ),
         *LINEAGE,
         Column(
             "event_date",
             DATE,
             "Partition: UTC date of event_ts; the arrival date where that is none, or out of range.",
+            made_of=("timestamp",),
         ),
         Column("arrival_date", DATE, "Partition: the day the file arrived, from its landing path."),
     ),
@@ -331,28 +353,39 @@ CLICKSTREAM_CLEANED = Table(
         Column("event_ts", TIMESTAMP, "When it happened, UTC, microseconds.", repeats=False),
         Column("event_hour", INTEGER, "UTC hour of event_ts, 0 to 23."),
         Column("page_url", TEXT, "The page."),
-        Column("page_path", TEXT, "Path of page_url, without query and fragment."),
-        Column("utm_source", TEXT, "Parameter of page_url, decoded; null where there is none."),
-        Column("utm_medium", TEXT, "Parameter of page_url, decoded; null where there is none."),
-        Column("utm_campaign", TEXT, "Parameter of page_url, decoded; null where there is none."),
-        Column("utm_term", TEXT, "Parameter of page_url, decoded; null where there is none."),
-        Column("utm_content", TEXT, "Parameter of page_url, decoded; null where there is none."),
+        Column("page_path", TEXT, "Path of page_url, without query and fragment.", made_of=("page_url",)),
+        Column("utm_source", TEXT, "Parameter of page_url, decoded; null where there is none.", made_of=("page_url",)),
+        Column("utm_medium", TEXT, "Parameter of page_url, decoded; null where there is none.", made_of=("page_url",)),
         Column(
-            "click_id", TEXT, "Name of the advertiser's click parameter in page_url: gclid, fbclid, …; not its value."
+            "utm_campaign", TEXT, "Parameter of page_url, decoded; null where there is none.", made_of=("page_url",)
+        ),
+        Column("utm_term", TEXT, "Parameter of page_url, decoded; null where there is none.", made_of=("page_url",)),
+        Column("utm_content", TEXT, "Parameter of page_url, decoded; null where there is none.", made_of=("page_url",)),
+        Column(
+            "click_id",
+            TEXT,
+            "Name of the advertiser's click parameter in page_url: gclid, fbclid, …; not its value.",
+            made_of=("page_url",),
         ),
         Column("referrer", TEXT, "The page from which the visitor came."),
-        Column("referrer_host", TEXT, "Host of referrer, lower case, without www."),
+        Column("referrer_host", TEXT, "Host of referrer, lower case, without www.", made_of=("referrer",)),
         Column("user_agent", TEXT, "The browser, by its own account."),
-        Column("is_bot", BOOLEAN, "Whether user_agent is that of a known robot."),
-        *_PSEUDONYMS,
+        Column("is_bot", BOOLEAN, "Whether user_agent is that of a known robot.", made_of=("user_agent",)),
+        *PSEUDONYMS,
         Column("product_id", TEXT, "The product; null where the event has none."),
         Column("quantity", INTEGER, "How many; null where the event has none."),
         Column("price", MONEY, "Price of one, rounded half up to two decimals."),
         Column("currency", TEXT, "Of the price, upper case."),
-        Column("revenue", REVENUE, "price × quantity; null where one of them is."),
+        Column("revenue", REVENUE, "price × quantity; null where one of them is.", made_of=("price", "quantity")),
         Column("properties", TEXT, "JSON object of what else the sender tells."),
         Column("extra", TEXT, "JSON object of keys that the event should not have; null when there are none."),
-        Column("ingested_at", TIMESTAMP, "When the raw row was loaded, UTC.", lineage=True),
+        Column(
+            "ingested_at",
+            TIMESTAMP,
+            "When the raw row was loaded, UTC.",
+            lineage=True,
+            made_of=("ingestion_timestamp",),
+        ),
         Column("event_date", DATE, "Partition: UTC date of event_ts."),
     ),
 )
@@ -402,7 +435,10 @@ def ga4_raw(report: Report) -> Table:
         pulled=True,
         description=f"One row per row of the report {report.name}, as text. {report.description}",
         columns=(
-            *(Column(column, TEXT, f"`{name}` of the Data API.") for name, column in report.columns.items()),
+            *(
+                Column(column, TEXT, f"`{name}` of the Data API.", made_of=(name,))
+                for name, column in report.columns.items()
+            ),
             Column("processed_at", TIMESTAMP, "When this row was loaded, UTC."),
             *_PULLED,
             Column("record_number", INTEGER, "Position of the row in its file, from 1."),
@@ -425,7 +461,9 @@ def ga4_cleaned(report: Report) -> Table:
         description=f"One row per date and combination of the report's dimensions, typed. {report.description}",
         columns=(
             *(
-                Column(column, DATE if name == GA4_DATE else TEXT, f"`{name}` of the Data API.")
+                Column(column, DATE, f"`{name}` of the Data API.", made_of=("date",))
+                if name == GA4_DATE
+                else Column(column, TEXT, f"`{name}` of the Data API.")
                 for name, column in report.dimensions.items()
             ),
             *(Column(metric.column, INTEGER, f"`{metric.name}` of the Data API.") for metric in report.metrics),
@@ -601,8 +639,22 @@ SALES_SALES_RAW, SALES_SALES_CLEANED = _sales(
         Column("unit_price", MONEY, "Price of one, rounded half up to two decimals.", required=True, least=0),
         Column("discount", MONEY, "Taken off gross_amount; 0 where the file has none.", required=True, least=0),
         Column("tax_amount", MONEY, "Tax on the sale; 0 where the file has none.", required=True, least=0),
-        Column("gross_amount", REVENUE, "quantity × unit_price.", required=True, least=0),
-        Column("net_amount", REVENUE, "gross_amount less discount, and tax_amount.", required=True, least=0),
+        Column(
+            "gross_amount",
+            REVENUE,
+            "quantity × unit_price.",
+            required=True,
+            least=0,
+            made_of=("quantity", "unit_price"),
+        ),
+        Column(
+            "net_amount",
+            REVENUE,
+            "gross_amount less discount, and tax_amount.",
+            required=True,
+            least=0,
+            made_of=("quantity", "unit_price", "discount", "tax_amount"),
+        ),
     ),
     at_most=(("discount", "gross_amount"),),
     totals={

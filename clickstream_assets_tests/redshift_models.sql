@@ -3443,6 +3443,60 @@ FROM sold
 LEFT JOIN versions
   ON sold.product_id = versions.product_id AND versions.place = 1;
 
+-- page_paths
+WITH events AS (
+  SELECT
+    event_date,
+    stream_key,
+    event_ts,
+    event_id,
+    session_id,
+    page_path,
+    event_type,
+    LAG(event_ts) OVER (PARTITION BY event_date, stream_key ORDER BY event_ts, event_id) AS previous_ts
+  FROM "analytics"."clickstream"."events_enhanced"
+  WHERE
+    event_date IN (CAST('2024-03-01' AS DATE), CAST('2024-03-02' AS DATE))
+    AND NOT is_bot
+), numbered AS (
+  SELECT
+    *,
+    SUM(
+      CASE
+        WHEN NOT session_id IS NULL
+        THEN 0
+        WHEN CAST(DATEDIFF(MICROSECOND, previous_ts, event_ts) AS DOUBLE PRECISION) / 1000000 > 1800
+        THEN 1
+        ELSE 0
+      END
+    ) OVER (
+      PARTITION BY event_date, stream_key
+      ORDER BY event_ts, event_id
+      rows BETWEEN UNBOUNDED preceding AND CURRENT ROW
+    ) AS pauses
+  FROM events
+), views AS (
+  SELECT
+    event_date,
+    page_path AS from_page,
+    LEAD(page_path) OVER (PARTITION BY event_date, stream_key, pauses ORDER BY event_ts, event_id) AS to_page
+  FROM numbered
+  WHERE
+    event_type = 'page_view' AND NOT page_path IS NULL
+)
+SELECT
+  event_date,
+  from_page,
+  to_page,
+  COUNT(*) AS visits
+FROM views
+WHERE
+  NOT to_page IS NULL
+GROUP BY
+  event_date,
+  from_page,
+  to_page;
+
 -- pending_ingestion_dates
 WITH run_window AS (
   SELECT DISTINCT
@@ -3968,6 +4022,40 @@ LEFT JOIN locations
   ON latest.location_id = locations.location_id
   AND latest.sale_date >= locations.serves_from
   AND latest.sale_date < locations.serves_until;
+
+-- session_hours
+WITH sessions AS (
+  SELECT
+    *,
+    CAST(CAST(FLOOR(
+      DATEDIFF(MICROSECOND, CAST('1970-01-01 00:00:00+00' AS TIMESTAMP WITH TIME ZONE), started_at) / 3600000000.0
+    ) AS BIGINT) % 24 AS INTEGER) AS started_hour
+  FROM "analytics"."clickstream"."sessions"
+  WHERE
+    session_date IN (
+      CAST('2024-02-29' AS DATE),
+      CAST('2024-03-01' AS DATE),
+      CAST('2024-03-02' AS DATE),
+      CAST('2024-03-03' AS DATE),
+      CAST('2024-03-04' AS DATE)
+    )
+    AND NOT is_bot
+)
+SELECT
+  session_date,
+  started_hour,
+  channel,
+  COUNT(*) AS sessions,
+  COUNT(CASE WHEN is_engaged THEN 1 END) AS engaged_sessions,
+  COUNT(CASE WHEN is_bounce THEN 1 END) AS bounces,
+  CAST(SUM(page_views) AS BIGINT) AS page_views,
+  CAST(SUM(conversions) AS BIGINT) AS conversions,
+  CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(18, 2)) AS revenue
+FROM sessions
+GROUP BY
+  session_date,
+  started_hour,
+  channel;
 
 -- session_identities
 WITH sessions AS (

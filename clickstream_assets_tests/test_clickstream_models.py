@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -37,8 +37,8 @@ Event = dict[str, Any]
 #: by their columns; what is left out are the lists of work
 MODELS = (
     "event_days", "visitor_days", "visitor_weeks", "identity_days", "identity_edges", "conversions", "funnel_events",
-    "session_pieces", "sessions", "session_identities", "daily_metrics", "retention_cohorts", "funnel", "attribution",
-    "absorbed_event_dates",
+    "session_pieces", "page_paths", "sessions", "session_identities", "session_hours", "daily_metrics",
+    "retention_cohorts", "funnel", "attribution", "absorbed_event_dates",
 )  # fmt: skip
 
 
@@ -373,6 +373,26 @@ def expected_touches(sessions: Iterable[Event]) -> dict[tuple[date, str], list[d
     }
 
 
+def expected_paths(events: Iterable[Event]) -> Counter[tuple[date, str, str]]:
+    """How often one page follows another, by date: one event after the other."""
+    found: Counter[tuple[date, str, str]] = Counter()
+    last: dict[tuple[Any, ...], tuple[datetime, str | None]] = {}
+    for one in sorted(events, key=lambda one: (one["event_ts"], one["event_id"])):
+        if one["is_bot"]:
+            continue
+        names = ("session_id", "user_id", "visitor_key")
+        name = next((name for name in names if one.get(name)), "event_id")
+        key = (one["event_date"], name, one[name])
+        then, page = last.get(key, (one["event_ts"], None))
+        if name == "event_id" or (name != "session_id" and one["event_ts"] - then > timedelta(minutes=30)):
+            page = None
+        if one["event_type"] == "page_view" and one["page_path"]:
+            found.update([(one["event_date"], page, one["page_path"])] if page else [])
+            page = one["page_path"]
+        last[key] = one["event_ts"], page
+    return found
+
+
 def _texts(row: Iterable[Any]) -> list[str]:
     return [str(value) for value in row]
 
@@ -392,6 +412,21 @@ def check(warehouse: Warehouse) -> None:
     ):
         touches[day, event_id].append(start)
     assert touches == expected_touches(wanted)
+    hours: dict[tuple[date, int], list[Any]] = defaultdict(lambda: [0, 0, 0, Decimal(0)])
+    for one in wanted:
+        if not one["is_bot"]:
+            row = hours[one["started_at"].date(), one["started_at"].hour]
+            for place, value in enumerate((1, one["is_engaged"], one["is_bounce"], one["revenue"])):
+                row[place] += value
+    assert hours == {
+        (day, hour): row
+        for day, hour, *row in warehouse.run(
+            "select session_date, started_hour, sum(sessions), sum(engaged_sessions), sum(bounces), sum(revenue)"
+            " from clickstream.session_hours group by 1, 2"
+        )
+    }
+    paths = warehouse.run("select event_date, from_page, to_page, visits from clickstream.page_paths")
+    assert {tuple(key): visits for *key, visits in paths} == expected_paths(events)
     active: dict[date, set[str]] = defaultdict(set)
     for one in events:
         who = one.get("user_id") or one.get("visitor_key")
@@ -551,16 +586,18 @@ def test_a_run_reads_events_of_the_changed_dates_and_the_rest_within_reach(wareh
         ]
         for name, sql in compiled.items()
     }
-    for name in ("event_days", "visitor_days", "identity_days", "conversions", "funnel_events", "session_pieces"):
+    by_date = ("event_days", "visitor_days", "identity_days", "page_paths", "conversions", "funnel_events")
+    for name in (*by_date, "session_pieces"):
         assert dates[name] == [[50]], name
     assert dates["absorbed_event_dates"] == [[50]]
     assert dates["visitor_weeks"] == [[*range(50, 57)]]
     assert dates["clickstream_sessions"] == [[*range(47, 54)], [*range(49, 53)]]
+    assert dates["session_hours"] == [[*range(49, 53)]]
     assert dates["funnel"] == [[49, 50, 51], [49, 50]]
     assert [(one[0], one[-1]) for one in dates["daily_metrics"]] == [(49, 79), (49, 79), (20, 79)]
     assert [(one[0], one[-1]) for one in dates["attribution"]] == [(49, 83), (18, 83)]
     readers = [name for name, sql in compiled.items() if "events_enhanced" in sql or "events_cleaned" in sql]
-    assert len([name for name in readers if dates.get(name)]) == 6
+    assert len([name for name in readers if dates.get(name)]) == 7
 
 
 def test_a_run_that_did_not_finish_is_made_up_for_by_the_next(warehouse: Warehouse) -> None:
@@ -618,7 +655,10 @@ def test_whose_sessions_changed_is_known_until_attribution_has_run(warehouse: Wa
 def test_one_changed_date_reaches_as_far_as_it_can_and_no_less_is_read(warehouse: Warehouse) -> None:
     """Each event is at the edge of what a run for date 50 must delete, or read."""
     buy = {"event_type": "purchase", "price": Decimal("1.00"), "quantity": 1}
-    lost = [event(at(50, "12:00:00"), session_id="chain", user_id="x"), event(at(50, "00:05:00"), visitor_key="m")]
+    lost = [
+        *(event(at(50, f"12:0{n}:00"), session_id="chain", user_id="x", page_path=f"/{n}") for n in (0, 1)),
+        event(at(50, "00:05:00"), visitor_key="m"),
+    ]
     events = [
         # Without the date 50 the session of 52 becomes part of that of 51, and no touch of its own.
         *(event(at(n, "12:00:00"), session_id="chain", user_id="x") for n in (51, 52, 53)),

@@ -7,19 +7,21 @@ has landed since the last one.
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from clickstream_assets import arrivals, guards, layers, policies
+from clickstream_assets import about, arrivals, guards, layers, policies
 from clickstream_assets.cdc import declared as declarations
+from clickstream_assets.cdc import tables as made
 from clickstream_assets.cdc.declared import DMS, DYNAMODB, Declared
 from clickstream_assets.defs import jobs
 from clickstream_assets.defs.jobs import CDC
 from clickstream_assets.domains import Landing
+from clickstream_assets.lineage import Origin
 from clickstream_assets.parsing.formats import Format
 from clickstream_assets.platform import Platform
 from clickstream_assets.schemas import CDC_CHANGES
@@ -73,6 +75,7 @@ def _landing(source: str, declared: Sequence[Declared]) -> dg.AssetSpec:
         key=["landing", f"cdc_{source}"],
         group_name=layers.group(layers.LANDING, CDC),
         kinds={source if source == DYNAMODB else "csv"},
+        tags=about.personal_tag(any(one.personal for one in declared if one.source == source)),
         description=f"{what}: {folders}. Grain: one file per batch of changes.",
     )
 
@@ -90,7 +93,6 @@ def _changes(declared: Sequence[Declared]) -> dg.AssetsDefinition:
                 description="Each folder below cdc/ is that of a declared table: others are left alone.",
             ),
         ],
-        metadata=guards.definition_metadata(CDC_CHANGES),
         io_manager_key="lake",
         pool=policies.pool(CDC),
         kinds={"arrow", "parquet", "iceberg"},
@@ -134,21 +136,25 @@ def _applied(declared: Declared) -> dg.AssetsDefinition:
     state, history = name.split("."), f"{name}_history".split(".")
     group = layers.group(layers.CLEANED, CDC)
     of = ".".join(part for part in (declared.schema, declared.table) if part)
-    common: dict[str, Any] = {"deps": [CDC_CHANGES.key], "group_name": group, "kinds": {"duckdb", "parquet", "iceberg"}}
+    common: dict[str, Any] = {
+        "deps": [CDC_CHANGES.key],
+        "group_name": group,
+        "kinds": {"duckdb", "parquet", "iceberg"},
+        "tags": {f"personal/{column}": "" for column in declared.personal}
+        | about.personal_tag(bool(declared.personal)),
+    }
     specs = [
         dg.AssetSpec(
             state,
             description=f"{of} of {declared.source} as it is now: one row per row of the source.",
-            metadata={"dagster/table_name": name, "primary_key": ", ".join(declared.primary_key)},
-            tags={f"personal/{column}": "" for column in declared.personal},
+            metadata=_table(declared, name, made.STATE) | {"primary_key": ", ".join(declared.primary_key)},
             **common,
         ),
         dg.AssetSpec(
             history,
             description=f"All that {of} of {declared.source} has been: one row per change, valid from when it happened "
             "until the next change of the key.",
-            metadata={"dagster/table_name": f"{name}_history"},
-            tags={f"personal/{column}": "" for column in declared.personal},
+            metadata=_table(declared, f"{name}_history", made.HISTORY),
             **common,
         ),
     ]
@@ -179,11 +185,48 @@ def _applied(declared: Declared) -> dg.AssetsDefinition:
         }
         for key, table, snapshot in ((state, name, done.state), (history, f"{name}_history", done.history)):
             rows = outcome.rows(platform.lake, table)
+            schema = _columns(declared, outcome.columns(platform.lake, table))
             yield dg.MaterializeResult(
-                asset_key=key, metadata={"snapshot": str(snapshot), "dagster/row_count": rows, **counts}
+                asset_key=key,
+                metadata={
+                    "snapshot": str(snapshot),
+                    "dagster/row_count": rows,
+                    "dagster/column_schema": dg.TableSchema(schema),
+                    **counts,
+                },
             )
 
     return applied
+
+
+def _table(declared: Declared, name: str, own: Mapping[str, str]) -> dict[str, Any]:
+    """What is known before any change: the columns that the declaration names, and those that every such table has."""
+    said = dict.fromkeys((*declared.primary_key, *declared.columns, *declared.types, *declared.personal), "?")
+    columns = _columns(declared, {**said, **declared.types, **own})
+    row = [("cdc_raw", "changes", "before"), ("cdc_raw", "changes", "after")]
+    of_change = {"op": "op", "valid_from": "committed_at", "_changed_at": "committed_at"} | {
+        f"_{one}": one for one in ("reason", "sequence", "kind", "file_name", "source_line", "first_seen", "key")
+    }
+    origins: dict[str, list[Origin]] = dict.fromkeys(said, row) | {
+        column: [("cdc_raw", "changes", of_change[column])] for column in own if column in of_change
+    }
+    return about.of_table(name, columns, origins) | {
+        "dagster/storage_kind": "iceberg",
+        "dagster/uri": about.lake_uri(Settings.from_environment(), name),
+    }
+
+
+def _columns(declared: Declared, columns: Mapping[str, str]) -> list[dg.TableColumn]:
+    meanings = made.DOCS | dict.fromkeys(declared.primary_key, "Of the primary key.")
+    return [
+        dg.TableColumn(
+            name,
+            type_,
+            meanings.get(name, "A column of the source."),
+            tags={about.PERSONAL: ""} if name in declared.personal else {},
+        )
+        for name, type_ in columns.items()
+    ]
 
 
 def _checks(state: Sequence[str], done: "Applied") -> Iterator[dg.AssetCheckResult]:

@@ -24,7 +24,6 @@ def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         backfill_policy=partitions.SINGLE_RUN,
         automation_condition=policies.when_rows_change(domain.name),
         check_specs=guards.specs(feed.cleaned),
-        metadata=guards.definition_metadata(feed.cleaned),
         io_manager_key="warehouse",
         pool=policies.pool(domain.name),
         kinds={"pyspark", "parquet", "iceberg"},

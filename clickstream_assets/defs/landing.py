@@ -27,5 +27,8 @@ def _landing(domain: Domain, feed: Feed, landing: Landing) -> dg.AssetSpec:
         group_name=layers.group(layers.LANDING, domain.name),
         partitions_def=partitions.DAILY,
         kinds={landing.format.name},
-        description=f"Files {names} below `{landing.layout}/`. {landing.format.asks} {columns}.",
+        description=(
+            f"Files {names} below `{landing.layout}/`, any number a day; a record of them is a row of "
+            f"`{feed.raw.name}`. {landing.format.asks} {columns}."
+        ),
     )

@@ -64,7 +64,6 @@ def data_api(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platf
     partitions_def=partitions.DAILY,
     backfill_policy=partitions.SINGLE_RUN,
     check_specs=guards.specs(GA4_PULLS),
-    metadata=guards.definition_metadata(GA4_PULLS),
     io_manager_key="warehouse",
     pool=policies.pool(_GA4.name),
     kinds={"arrow", "parquet", "iceberg"},

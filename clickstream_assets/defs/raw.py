@@ -23,7 +23,6 @@ def _raw(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
         check_specs=guards.specs(feed.raw),
-        metadata=guards.definition_metadata(feed.raw),
         io_manager_key="lake",
         pool=policies.pool(domain.name),
         kinds={"arrow", "parquet", "iceberg"},

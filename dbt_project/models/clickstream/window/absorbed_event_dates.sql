@@ -11,6 +11,8 @@
 -- depends_on: {{ ref('event_days') }}
 -- depends_on: {{ ref('visitor_weeks') }}
 -- depends_on: {{ ref('identity_days') }}
+-- depends_on: {{ ref('page_paths') }}
+-- depends_on: {{ ref('session_hours') }}
 -- depends_on: {{ ref('daily_metrics') }}
 -- depends_on: {{ ref('attribution') }}
 -- depends_on: {{ ref('funnel') }}
