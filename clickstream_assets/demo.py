@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
@@ -11,19 +11,23 @@ import click
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.errors import ClickstreamError
 from clickstream_assets.generate import generator
+from clickstream_assets.generate.story import Story
 from clickstream_assets.platform import Platform
-from clickstream_assets.run import run_cdc, run_domain
+from clickstream_assets.run import run_cdc, run_dashboards, run_domain
 from clickstream_assets.settings import Settings
 
-#: rows of a report that a property gives a day, at most, and days that it is asked for before the others' first one:
+#: rows of a report that a property gives a day, at most
+_GA4_ROWS = 250
+
+#: how long before the others' first day a property is asked for numbers, where the others have fewer days than `_FEW`:
 #: of the last 14 days nothing is final
-_GA4_ROWS, _GA4_EARLIER = 250, timedelta(days=7)
+_GA4_EARLIER, _FEW = timedelta(days=7), timedelta(days=21)
 
 #: sales that arrive a day, at most: what is shown of them is as plain of a few, and the demo is to be short
-_SALES_ROWS = 2_000
+_SALES_ROWS = 300
 
-#: changes of each kind that arrive a day, at most
-_CHANGES = 200
+#: changes that arrive a day, at most, and the days on which some do: the last ones
+_CHANGES, _CHANGING = 100, timedelta(days=14)
 
 _SHOWN = {
     "What arrived and what became of it (ops.row_ledger)": """
@@ -79,25 +83,34 @@ def show(
     if settings.ga4.property_id is not None:
         raise ClickstreamError("GA4_PROPERTY_ID is set, and the demo's numbers are made up: unset it for the demo.")
     platform = Platform(settings)
+    story = Story(first, last, datetime.now(UTC))
     for domain in DOMAINS.values():
         start, rows = first, rows_per_day
         if domain.name == "ga4":
-            start, rows = min(first, max(first - _GA4_EARLIER, settings.start_date)), min(rows, _GA4_ROWS)
+            earlier = _GA4_EARLIER if last - first < _FEW else timedelta()
+            start, rows = min(first, max(first - earlier, settings.start_date)), min(rows, _GA4_ROWS)
         elif domain.name == "sales":
             rows = min(rows, _SALES_ROWS)
         click.secho(f"\n{domain.name}: {start} to {last}, {rows:,} good records a day and some faults", bold=True)
-        made = generator(domain.name)(platform.landing.write, first=start, last=last, rows_per_day=rows, faults=True)
+        made = generator(domain.name)(
+            platform.landing.write, first=start, last=last, rows_per_day=rows, faults=True, story=story
+        )
         click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")
         run_domain(domain, start, last)
-    changes = min(rows_per_day, _CHANGES)
-    click.secho(f"\ncdc: {first} to {last}, {changes:,} changes a day and some faults", bold=True)
-    made = generator("cdc")(platform.landing.write, first=first, last=last, rows_per_day=changes, faults=True)
+    changes, begins = min(rows_per_day, _CHANGES), max(first, last - _CHANGING + timedelta(days=1))
+    click.secho(f"\ncdc: {begins} to {last}, {changes:,} changes a day and some faults", bold=True)
+    made = generator("cdc")(
+        platform.landing.write, first=begins, last=last, rows_per_day=changes, faults=True, story=story
+    )
     click.echo(f"{len(made.paths)} landing files below {platform.landing.uri()}")
     run_cdc()
+    click.secho("\ndashboards: pages of static HTML", bold=True)
+    pages = run_dashboards()
     for title, sql in _SHOWN.items():
         click.secho(f"\n{title}", bold=True)
         table(*platform.warehouse.query(sql))
     click.secho("Look further", bold=True)
+    click.echo(f"  the dashboards     {pages}")
     click.echo(f"  everything is in   {settings.home}")
     click.echo('  ask                .venv/bin/clickstream query "SELECT * FROM ecommerce.user_segments"')
     click.echo("  what ran           .venv/bin/clickstream status")

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from clickstream_assets.generate import generator
+from clickstream_assets.generate.story import Story as SampleStory
 from clickstream_assets.run import RunFailed
 from clickstream_assets_tests import forked
 from clickstream_assets_tests.conftest import Home, use_home
@@ -26,11 +27,12 @@ from clickstream_assets_tests.servers import S3Server
 RAW, CLEANED, EVENTS = "ecommerce_raw.events_raw", "ecommerce.events_cleaned", "ecommerce.events"
 
 
-def test_planted_faults_are_what_ledger_and_quarantine_show(home: Home) -> None:
-    made = generator("ecommerce")(
-        home.platform.landing.write, first=date(2024, 3, 1), last=date(2024, 3, 3), rows_per_day=1500, faults=True
-    )
-    home.run("2024-03-01", "2024-03-03")
+@pytest.mark.parametrize("told", [None, SampleStory(date(2024, 3, 1), date(2024, 3, 4))], ids=["usual days", "a story"])
+def test_planted_faults_are_what_ledger_and_quarantine_show(home: Home, told: SampleStory | None) -> None:
+    days = {"first": date(2024, 3, 1), "last": date(2024, 3, 4)}
+    made = generator("ecommerce")(home.platform.landing.write, **days, rows_per_day=1500, faults=True, story=told)
+    home.run("2024-03-01", "2024-03-04")
+    good = sum(told.on(date(2024, 3, day)).rows(1500) if told else 1500 for day in range(1, 5))
 
     files = made.faults["rejected_file"]
     row_rules = {rule for rule in made.faults if rule not in ("duplicate_file",)}
@@ -44,9 +46,9 @@ def test_planted_faults_are_what_ledger_and_quarantine_show(home: Home) -> None:
     assert (raw_in, raw_out, raw_rejected) == (made.rows + files, made.rows - unread, unread + files)
     assert home.one(f"select sum(rows_in), sum(rows_out) from ops.row_ledger where asset = '{CLEANED}'") == (
         raw_out,
-        4500,
+        good,
     )
-    assert home.one(f"select sum(rows_in), sum(rows_out) from ops.row_ledger where asset = '{EVENTS}'") == (4500, 4500)
+    assert home.one(f"select sum(rows_in), sum(rows_out) from ops.row_ledger where asset = '{EVENTS}'") == (good, good)
     assert (
         home.query("select * from ops.row_ledger where rows_in <> rows_out + rejected + duplicate + late + filtered")
         == []

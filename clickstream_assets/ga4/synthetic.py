@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -89,6 +89,19 @@ _OTHERS = {
 _QUOTA_ZONE = ZoneInfo("America/Los_Angeles")  # whose midnight fills up the day's tokens
 
 
+@dataclass(frozen=True)
+class Visits:
+    """What is visited on a day, where that is not what the property itself makes up.
+
+    ``pages``, ``sources``: how much each is visited; the sources are those of ``SOURCES``. ``extra_hits``: beyond the
+    one that every row has, to a row.
+    """
+
+    pages: Mapping[str, float]
+    sources: Mapping[tuple[str, str], float]
+    extra_hits: float
+
+
 def utcnow() -> datetime:
     """This moment."""
     return datetime.now(UTC)
@@ -133,10 +146,12 @@ class SyntheticProperty:
         seed: int = 0,
         time_zone: str = "Europe/Berlin",
         now: Callable[[], datetime] = utcnow,
+        visits: Visits | None = None,
     ) -> None:
         if rows_per_day < 1 or seed < 0:
             raise ValueError(f"Rows per day must be at least 1 and the seed 0 or more, not {rows_per_day} and {seed}.")
         self._rows, self._seed, self._zone, self._now = rows_per_day, seed, ZoneInfo(time_zone), now
+        self._visits = visits
         self._drawn: tuple[date, _Hits] | None = None
         self._answered: tuple[object, _Answer] | None = None
         self._consumed: dict[str, tuple[object, int]] = {}  # by allowance: the day or hour, and its tokens
@@ -183,7 +198,7 @@ class SyntheticProperty:
         if answered is None or answered[0] != asked:
             drawn = self._drawn
             if drawn is None or drawn[0] != day:
-                self._drawn = drawn = day, _draw(day, self._rows, self._seed)
+                self._drawn = drawn = day, _draw(day, self._rows, self._seed, self._visits)
             self._answered = answered = asked, _grouped(drawn[1], report, age)
         return answered[1]
 
@@ -208,17 +223,22 @@ def _pages(rows: int) -> tuple[str, ...]:
     return *NAMED_PAGES, *products
 
 
-def _draw(day: date, rows: int, seed: int) -> _Hits:
+def _draw(day: date, rows: int, seed: int, visits: Visits | None) -> _Hits:
     """The hits of a finished day, of exactly so many different pairs of page and source."""
     rng = np.random.default_rng([seed, day.toordinal(), rows])
-    pages = _pages(rows)
-    weight = np.outer((np.arange(len(pages)) + 3.0) ** -0.8, list(SOURCES.values())).ravel()
+    if visits is None:
+        pages = _pages(rows)
+        weight = np.outer((np.arange(len(pages)) + 3.0) ** -0.8, list(SOURCES.values())).ravel()
+    else:
+        pages = tuple(visits.pages)
+        weight = np.outer(list(visits.pages.values()), [visits.sources[source] for source in SOURCES]).ravel()
     # The pairs that are seen today: the first of a race in which the popular ones run faster.
     arrival = rng.exponential(size=weight.size) / weight
     pairs = np.sort(np.argpartition(arrival, rows - 1)[:rows])
     shares = weight[pairs] / weight[pairs].sum()
     pace = WEEKDAYS[day.weekday()] * GROWTH ** min(max((day - GROWS_FROM).days, -GROWS_DAYS), GROWS_DAYS)
-    more = rng.choice(pairs, size=round(rows * EXTRA_HITS * pace), p=shares)
+    extra = EXTRA_HITS * pace if visits is None else visits.extra_hits
+    more = rng.choice(pairs, size=round(rows * extra), p=shares)
     pair = np.concatenate([pairs, more])
     page, source = np.divmod(pair[rng.permutation(pair.size)], len(SOURCES))
     by_source = np.argsort(source, kind="stable")

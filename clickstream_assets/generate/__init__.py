@@ -10,7 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from clickstream_assets.generate.story import Story
+
+#: modules that are no domain's
+_SHARED = {"story"}
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,18 @@ class Generator(Protocol):
         seed: int = 0,
         faults: bool = False,
         progress: Callable[[date], None] | None = None,
+        story: "Story | None" = None,
     ) -> Generated:
-        """Write the files through `write`; the same arguments write the same bytes."""
+        """Write the files through `write`; the same arguments write the same bytes.
+
+        With a story the days differ, and `rows_per_day` is what an ordinary one has.
+        """
         ...
 
 
 def generator(domain: str) -> Generator:
     """The generator of a domain; ValueError when it has none."""
-    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    known = sorted({module.name for module in pkgutil.iter_modules(__path__)} - _SHARED)
     if domain not in known:
         raise ValueError(f"No data generator for domain {domain!r}; there is one for: {', '.join(known)}.")
     return cast(Generator, import_module(f"{__name__}.{domain}").generate)

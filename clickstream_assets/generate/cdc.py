@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickstream_assets.generate import Generated
+from clickstream_assets.generate.story import Story
 
 #: path, content, records
 File: TypeAlias = tuple[str, bytes, int]
@@ -62,6 +63,7 @@ def generate(
     seed: int = 0,
     faults: bool = False,
     progress: Callable[[date], None] | None = None,
+    story: Story | None = None,
 ) -> Generated:
     """Writes the changes of the days `first` to `last`, both included, `rows_per_day` in all each, and first the loads.
 
@@ -82,16 +84,17 @@ def generate(
     for n in range((last - first).days + 1):
         day = first + timedelta(n)
         files = [] if n else [*orders.load(day), *customers.load(day)]
-        of_customers, of_orders = rows_per_day // 5, rows_per_day * 2 // 5
-        files += carts.changes(day, rows_per_day - of_customers - of_orders)
+        count = story.on(day).rows(rows_per_day) if story else rows_per_day
+        of_customers, of_orders = count // 5, count * 2 // 5
+        files += carts.changes(day, count - of_customers - of_orders)
         files += orders.changes(day, of_orders, with_channel=n >= CHANNEL_FROM_DAY)
         files += customers.changes(day, of_customers)
         if faults:
-            files += _faulty(day, files, max(1, rows_per_day // 500), planted, seed)
-        for path, content, count in files:
+            files += _faulty(day, files, max(1, count // 500), planted, seed)
+        for path, content, records in files:
             paths.append(path)
             write(path, content)
-            rows += count
+            rows += records
         if progress:
             progress(day)
     return Generated(paths, rows, dict(planted))

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clickstream_assets.generate import Generated
+from clickstream_assets.generate.story import CAMPAIGN, DOWN, MEDIUM, SOURCE, Day, Story, catalogue, chosen, hours
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 #: rows of a drawing, column by column
@@ -87,6 +89,18 @@ SOURCES = (
     (7, "https://help.shop.example.com/returns", ""), (5, SITE + "/", ""),
     (5, "", _UTM.format("app", "push", "cart_reminder")), (3, "", _UTM.format("sms", "sms", "flash")),
 )
+STORY_SOURCES = (*SOURCES, (0, "https://l.instagram.com/", _UTM.format(SOURCE, MEDIUM, CAMPAIGN) + "&utm_content=reel"))
+# In a story: how many of a thousand further visits the campaign brings, and of the visits from where this is found in
+# query or referrer, the first that is: the share that leaves at once, and how willingly the others buy.
+CAMPAIGN_VISITS = 450
+MANNERS = (
+    (CAMPAIGN, 0.42, 1.0), ("utm_medium=email", 0.18, 2.0), ("affiliate", 0.3, 1.6), ("push", 0.3, 1.8),
+    ("sms", 0.35, 1.5), ("display", 0.62, 0.3), ("video", 0.5, 0.4), ("paid_social", 0.52, 0.6),
+    ("social", 0.5, 0.5), ("cpc", 0.33, 1.35), ("gclid", 0.33, 1.25), ("clid", 0.5, 0.5),
+    ("chatgpt", 0.26, 1.4), ("perplexity", 0.3, 1.2), ("gemini", 0.3, 1.1), ("claude", 0.26, 1.3),
+    ("copilot", 0.34, 1.0), ("t.co/", 0.58, 0.3), ("reddit", 0.48, 0.6), ("pinterest", 0.45, 0.7),
+    ("youtube", 0.5, 0.5), ("linkedin", 0.55, 0.4), ("example", 0.4, 0.8), ("http", 0.38, 0.95), ("", 0.32, 1.15),
+)
 _CHROME = "Mozilla/5.0 ({}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Safari/537.36"
 _MOBILE = "Mozilla/5.0 (Linux; Android {}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Mobile Safari/537.36"
 _SAFARI = "Mozilla/5.0 ({}) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{} {}Safari/{}"
@@ -124,12 +138,61 @@ AGENTS = (*PEOPLE, *CRAWLERS)
 LOCALES = ("de-DE", "en-GB", "en-US", "fr-FR", "nl-NL", "sv-SE")
 CURRENCIES = ("EUR", "GBP", "USD", "EUR", "EUR", "SEK")  # of the locales
 SCREENS = ("1920x1080", "390x844", "2560x1440", "412x915")
+STORY_SHARES = np.array([0.48, 0.2, 0.245, 0.052, 0.023])  # of the steps page, click, view, cart, buy
+STORY_FILES = 3  # of a day, at least where it has rows enough
+EARLIER = 14  # days before a story of which visitors come again
+NEW, AGAIN = 0.09, 0.5  # visitors who come for the first time, to a row; share of the visits of those who came before
+FORGET, LOYAL = 1.1, 2.5  # how fast visitors stay away, and how much more often some come than others
 DOCUMENTATION = ("192.0.2", "198.51.100", "203.0.113")  # the networks for examples; who finds no place is in 10.0.0.0/8
 
 
 @dataclass(frozen=True)
+class Public:
+    """Who visits the site in a story: each day some for the first time, and some who came before, ever less of them.
+
+    ``starts``: of each day from ``begins`` on the first visitor who comes on it for the first time; one more at the
+    end.
+    """
+
+    story: Story
+    begins: date
+    starts: Ints
+
+    @classmethod
+    def of(cls, story: Story, rows_per_day: int) -> "Public":
+        """The public of a story; it grows with the rows."""
+        begins = story.first - timedelta(EARLIER)
+        days = (story.on(begins + timedelta(n)) for n in range(EARLIER + story.days))
+        sizes = [day.rows(max(1, round(NEW * rows_per_day))) for day in days]
+        return cls(story, begins, np.cumsum([0, *sizes]))
+
+    def visits(self, day: date, count: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """The visitor and the source of so many visits of a day."""
+        told = self.story.on(day)
+        weights = [weight for weight, *_ in STORY_SOURCES]
+        weights[-1] = CAMPAIGN_VISITS if told.campaign else 0
+        shares = np.cumsum(weights)
+        source = np.searchsorted(shares, rng.random(count) * shares[-1], side="right")
+        today = (day - self.begins).days
+        sizes = np.diff(self.starts)
+        ago = np.arange(1, today + 1)
+        # Whom a campaign brought comes again no more often than who would have come anyhow.
+        usual = sizes / np.array([self.story.on(self.begins + timedelta(n)).traffic for n in range(sizes.size)])
+        loyal = np.cumsum(usual[today - ago] * (ago + 1.0) ** -FORGET)
+        picked = np.searchsorted(loyal, rng.random(count) * loyal[-1], side="right")
+        earlier = today - ago[np.minimum(picked, today - 1)]
+        known = self.starts[earlier] + (usual[earlier] * rng.random(count) ** LOYAL).astype(np.int64)
+        again = (rng.random(count) < AGAIN) & (source < len(SOURCES))
+        new = self.starts[today] + (np.cumsum(~again) - 1) % sizes[today]
+        return np.where(again, known, new), source
+
+
+@dataclass(frozen=True)
 class Shop:
-    """What stays the same from day to day: visitors, from the most to the least frequent, and products."""
+    """What stays the same from day to day: visitors, from the most to the least frequent, and products.
+
+    ``public``, ``shares``: in a story who comes when, and how much each product is wanted but the last, the launched.
+    """
 
     user: Ints  # of each visitor; -1 for one who never logs in
     agent: Ints
@@ -138,6 +201,8 @@ class Shop:
     ips_too: pa.Array  # the same, written in another way where there is one
     products: pa.Array  # "prod_1001" … by popularity
     prices: pa.Array  # text, two decimals
+    public: Public | None = None
+    shares: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, seed: int, rows_per_day: int) -> "Shop":
@@ -145,24 +210,31 @@ class Shop:
         rng = np.random.default_rng([seed, 1])
         numbers = [f"prod_{number}" for number in rng.permutation(np.arange(1001, 5001))]
         cents = np.clip(rng.lognormal(8.2, 0.9, len(numbers)), 300, 90_000).astype(np.int64).tolist()
-        size = rows_per_day // 4 + 20
-        crawls = rng.random(size) < 0.03
-        user = np.where((rng.random(size) < 0.4) & ~crawls, 1000 + rng.permutation(size), -1)
-        second = np.flatnonzero((user[1:] >= 0) & (user[:-1] >= 0) & (rng.random(size - 1) < 0.15))
-        user[second + 1] = user[second]  # another device of the same user
-        agent = np.where(
-            crawls, len(PEOPLE) + rng.integers(len(CRAWLERS), size=size), rng.integers(len(PEOPLE), size=size)
-        )
-        ips, ips_too = _addresses(size, rng, without=(user >= 0) & (rng.random(size) < 0.02))
-        return cls(
-            user,
-            agent,
-            rng.choice(len(LOCALES), size=size, p=[0.4, 0.15, 0.2, 0.1, 0.1, 0.05]),
-            ips,
-            ips_too,
-            pa.array(numbers),
-            pa.array([f"{price // 100}.{price % 100:02}" for price in cents]),
-        )
+        return cls(*_visitors(rows_per_day // 4 + 20, rng), *_priced(numbers, cents))
+
+    @classmethod
+    def of_story(cls, seed: int, rows_per_day: int, story: Story) -> "Shop":
+        """The shop of a seed and a story."""
+        public = Public.of(story, rows_per_day)
+        numbers, cents, shares = catalogue(seed)
+        visitors = _visitors(int(public.starts[-1]), np.random.default_rng([seed, 1]))
+        names = [f"prod_{number}" for number in numbers.tolist()]
+        return cls(*visitors, *_priced(names, cents.tolist()), public, shares)
+
+
+def _priced(products: list[str], cents: list[int]) -> tuple[pa.Array, pa.Array]:
+    return pa.array(products), pa.array([f"{price // 100}.{price % 100:02}" for price in cents])
+
+
+def _visitors(size: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints, pa.Array, pa.Array]:
+    """User, agent, locale and address, in two spellings, of so many."""
+    crawls = rng.random(size) < 0.03
+    user = np.where((rng.random(size) < 0.4) & ~crawls, 1000 + rng.permutation(size), -1)
+    second = np.flatnonzero((user[1:] >= 0) & (user[:-1] >= 0) & (rng.random(size - 1) < 0.15))
+    user[second + 1] = user[second]  # another device of the same user
+    agent = np.where(crawls, len(PEOPLE) + rng.integers(len(CRAWLERS), size=size), rng.integers(len(PEOPLE), size=size))
+    ips, ips_too = _addresses(size, rng, without=(user >= 0) & (rng.random(size) < 0.02))
+    return user, agent, rng.choice(len(LOCALES), size=size, p=[0.4, 0.15, 0.2, 0.1, 0.1, 0.05]), ips, ips_too
 
 
 def _addresses(size: int, rng: np.random.Generator, without: npt.NDArray[np.bool_]) -> tuple[pa.Array, pa.Array]:
@@ -206,21 +278,21 @@ def generate(
     seed: int = 0,
     faults: bool = False,
     progress: Callable[[date], None] | None = None,
+    story: Story | None = None,
 ) -> Generated:
     """Writes the files that arrive on the days `first` to `last`, both included, `rows_per_day` good records each.
 
-    A day's bytes depend on (seed, day, rows_per_day, faults) alone. One good record in 200 is there twice, with
-    faults or without; only with faults are they counted, as `duplicate`. One in 1,000 repeats an event of the day
-    before, and is counted when that day is written, too. `write` gets paths relative to the landing root; `progress`
-    is called after each day. ValueError for arguments that make no sense.
+    A day's bytes depend on (seed, day, rows_per_day, faults, story) alone; in a story the days are its own. One good
+    record in 200 is there twice, with faults or without; only with faults are they counted, as `duplicate`. One in
+    1,000 repeats an event of the day before, and is counted when that day is written, too. `write` gets paths relative
+    to the landing root; `progress` is called after each day. ValueError for arguments that make no sense.
     """
-    _check(first, last, rows_per_day, seed)
+    _check(first, last, rows_per_day, seed, story)
     paths: list[str] = []
     planted: dict[str, int] = {}
     rows = 0
-    draw = _drawings(seed, rows_per_day)
-    for day in _days(first, last):
-        arrival = Arrival.of(draw, day, rows_per_day, seed, follows=day > first)
+    for arrival in _arrivals(first, last, rows_per_day, seed, story):
+        day = arrival.day
         rows += arrival.rows
         if faults:
             contents = _faulty(arrival, planted)
@@ -236,11 +308,13 @@ def generate(
     return Generated(paths, rows, planted)
 
 
-def _check(first: date, last: date, rows_per_day: int, seed: int) -> None:
+def _check(first: date, last: date, rows_per_day: int, seed: int, story: Story | None) -> None:
     if first > last:
         raise ValueError(f"The first day, {first}, is after the last, {last}.")
     if first < FIRST_DAY:
         raise ValueError(f"Clickstream data start on {FIRST_DAY}; {first} is before.")
+    if story and not story.first <= first <= last <= story.last:
+        raise ValueError(f"The story is of {story.first} to {story.last}; {first} to {last} is not part of it.")
     if rows_per_day < 1 or seed < 0:
         raise ValueError(f"Rows per day must be at least 1 and the seed 0 or more, not {rows_per_day} and {seed}.")
 
@@ -254,17 +328,28 @@ def _count(planted: dict[str, int], rule: str, count: int) -> None:
         planted[rule] = planted.get(rule, 0) + count
 
 
+def _arrivals(first: date, last: date, rows_per_day: int, seed: int, story: Story | None) -> Iterator["Arrival"]:
+    """What arrives on each day."""
+    draw = _drawings(seed, rows_per_day, story)
+    before = 0
+    for day in _days(first, last):
+        rows = story.on(day).rows(rows_per_day) if story else rows_per_day
+        yield Arrival.of(draw, day, rows, seed, before=before)
+        before = rows
+
+
 #: gives the shop, the drawing of a day, and what of those of the days before arrives with it
 Draw: TypeAlias = Callable[[date], tuple[Shop, Drawn, list[Columns]]]
 
 
-def _drawings(seed: int, rows: int) -> Draw:
-    """Makes the drawings of days; of past ones only what is late is kept."""
-    shop = Shop.of(seed, rows)
+def _drawings(seed: int, rows: int, story: Story | None) -> Draw:
+    """Makes the drawings of days; of past ones only what is late is kept. Before a story nothing happened."""
+    shop = Shop.of_story(seed, rows, story) if story else Shop.of(seed, rows)
+    since = max(FIRST_DAY, story.first) if story else FIRST_DAY
     kept: dict[date, dict[int, Columns]] = {}
 
     def drawn(day: date) -> Drawn:
-        made = _draw(shop, day, rows, seed)
+        made = _draw(shop, day, story.on(day).rows(rows) if story else rows, seed)
         kept[day] = {ago: {name: column[at] for name, column in made.columns.items()} for ago, at in made.late.items()}
         return made
 
@@ -272,7 +357,7 @@ def _drawings(seed: int, rows: int) -> Draw:
         before = []
         for ago in range(1, LATE_DAYS + 1):
             earlier = day - timedelta(ago)
-            if earlier >= FIRST_DAY:
+            if earlier >= since:
                 if earlier not in kept:
                     drawn(earlier)
                 before.append(kept[earlier][ago])
@@ -285,11 +370,19 @@ def _drawings(seed: int, rows: int) -> Draw:
 def _draw(shop: Shop, day: date, rows: int, seed: int) -> Drawn:
     """Somewhat more than `rows` events, ordered by session and time; `columns["moment"]` counts from midnight."""
     rng = np.random.default_rng([seed, day.toordinal(), rows, 0])
+    public = shop.public
+    told = public.story.on(day) if public else None
     spare = rows // 20 + 10
     wanted = rows + spare
     count = wanted if wanted < 2000 else wanted // 2
-    visitor = (len(shop.user) * rng.random(count) ** 1.7).astype(np.int64)
-    bounces = rng.random(count) < 0.3
+    if public:
+        visitor, source = public.visits(day, count, rng)
+        leaves, buys = _manners()[:, source]
+    else:
+        visitor = (len(shop.user) * rng.random(count) ** 1.7).astype(np.int64)
+        source = np.zeros(count, np.int64)
+        leaves, buys = 0.3, np.ones(count)
+    bounces = rng.random(count) < leaves
     steps = np.where(bounces, 1, 1 + np.minimum(rng.geometric(0.3, count), 30))
     count = min(count, int(np.searchsorted(np.cumsum(steps), wanted)) + 1)  # sessions that surely fill the day
     visitor, steps, bounces = visitor[:count], steps[:count], bounces[:count]
@@ -297,7 +390,10 @@ def _draw(shop: Shop, day: date, rows: int, seed: int) -> Drawn:
     session = np.repeat(np.arange(count), steps)  # of each step
     crawls = shop.agent[visitor] >= len(PEOPLE)
 
-    kind = np.searchsorted(STEP_BOUNDS, rng.random(session.size), side="right")
+    if told:
+        kind = _kinds(buys[:count] * told.conversion, session, rng)
+    else:
+        kind = np.searchsorted(STEP_BOUNDS, rng.random(session.size), side="right")
     kind = np.where(crawls[session] & (kind > VIEW), VIEW, kind)
     kind[first_step[bounces]] = BROWSE
     member = shop.user[visitor] >= 0
@@ -313,13 +409,17 @@ def _draw(shop: Shop, day: date, rows: int, seed: int) -> Drawn:
     event = STEPS[kind[step], np.arange(step.size) - (np.cumsum(lengths) - lengths)[step]]
     session = session[step]
     opens = np.append(True, session[1:] != session[:-1])
-    product = (len(shop.products) * rng.random(kind.size) ** 3).astype(np.int64)[step]
+    if told and shop.shares is not None:
+        product = chosen(rng, kind.size, shop.shares, told)[step]
+    else:
+        product = (len(shop.products) * rng.random(kind.size) ** 3).astype(np.int64)[step]
     page = _pages(event, opens, product, rng)
-    moment = _moments(session, opens, count, rows, rng)
+    moment = _moments(session, opens, count, rows, rng, told)
 
     ids = rng.integers(np.iinfo(np.int64).max, size=(2, event.size))
-    source = np.searchsorted(np.cumsum([weight for weight, *_ in SOURCES]), rng.random(count) * 1000, side="right")
-    source = np.minimum(source, len(SOURCES) - 1)
+    if not public:
+        source = np.searchsorted(np.cumsum([weight for weight, *_ in SOURCES]), rng.random(count) * 1000, side="right")
+        source = np.minimum(source, len(SOURCES) - 1)
     columns: Columns = {
         "id": ids[0],
         "id_too": ids[1],
@@ -339,6 +439,23 @@ def _draw(shop: Shop, day: date, rows: int, seed: int) -> Drawn:
     return Drawn(columns, *_lateness(moment, rows, rng))
 
 
+@cache
+def _manners() -> npt.NDArray[np.float64]:
+    """Of each source in a story: the share of visits that leave at once, and how willingly the others buy."""
+    found = []
+    for _, referrer, query in STORY_SOURCES:
+        found.append(next((leave, buy) for part, leave, buy in MANNERS if part in query + referrer))
+    return np.array(found).T
+
+
+def _kinds(buys: npt.NDArray[np.float64], session: Ints, rng: np.random.Generator) -> Ints:
+    """The steps of sessions: those with products are more where visitors buy more willingly, and most so the last."""
+    shares = STORY_SHARES * buys[:, None] ** (0.0, 0.0, 0.3, 0.8, 1.2)
+    bounds = np.cumsum(shares, axis=1) / shares.sum(axis=1, keepdims=True)
+    kinds: Ints = (rng.random(session.size)[:, None] > bounds[session, :-1]).sum(axis=1)
+    return kinds
+
+
 def _pages(event: Ints, opens: npt.NDArray[np.bool_], product: Ints, rng: np.random.Generator) -> Ints:
     """Where in `PAGES`, and behind them in the products' pages, each event happens."""
     where = np.where(opens, rng.integers(len(ENTRIES), size=event.size), rng.integers(CART, size=event.size))
@@ -352,15 +469,22 @@ def _pages(event: Ints, opens: npt.NDArray[np.bool_], product: Ints, rng: np.ran
     return pages
 
 
-def _moments(session: Ints, opens: npt.NDArray[np.bool_], count: int, rows: int, rng: np.random.Generator) -> Ints:
+def _moments(
+    session: Ints, opens: npt.NDArray[np.bool_], count: int, rows: int, rng: np.random.Generator, told: Day | None
+) -> Ints:
     """Milliseconds since the midnight of the session's day; the last sessions go on after the next midnight."""
-    quantiles = np.concatenate([[0.0], np.cumsum(HOURS) / sum(HOURS)])
+    visits = hours(HOURS, told) if told else HOURS
+    quantiles = np.concatenate([[0.0], np.cumsum(visits) / sum(visits)])
     begin = (np.interp(rng.random(count), quantiles, np.arange(25.0)) * HOUR).astype(np.int64)
     pause = rng.exponential(35 * SECOND, session.size) + SECOND
     pause += np.where(rng.random(session.size) < 0.003, 31 * MINUTE, 0)
     elapsed = np.cumsum(pause.astype(np.int64))
     elapsed -= elapsed[opens][session]
     moment: Ints = np.minimum(begin, DAY - 1)[session] + elapsed
+    if told and told.outage:  # who would be there when it begins has come earlier
+        end = np.append(np.flatnonzero(opens)[1:], session.size) - 1
+        lasts = (moment[opens] < DOWN.start * HOUR) & (moment[end] >= DOWN.start * HOUR)
+        moment -= np.where(lasts, moment[end] - DOWN.start * HOUR + 1, 0)[session]
     if np.count_nonzero(moment >= DAY) > rows // 50:
         end = np.append(np.flatnonzero(opens)[1:], session.size) - 1
         moment -= np.maximum(moment[end] - DAY + 1, 0)[session]
@@ -400,16 +524,16 @@ class Arrival:
     repeated: int
 
     @classmethod
-    def of(cls, draw: Draw, day: date, rows: int, seed: int, *, follows: bool) -> "Arrival":
-        """Draw it. ``follows``: the day before is written by the same call."""
+    def of(cls, draw: Draw, day: date, rows: int, seed: int, *, before: int) -> "Arrival":
+        """Draw it. ``before``: rows of the day before, if the same call writes it, else 0."""
         rng = np.random.default_rng([seed, day.toordinal(), rows, 1])
-        shop, own, before = draw(day)
+        shop, own, earlier = draw(day)
         copies = rows // 250
-        again = rows // 1000 if follows else 0
-        late = min(rows, sum(part["id"].size for part in before))
+        again = before // 1000
+        late = min(rows, sum(part["id"].size for part in earlier))
         taken = own.on_time[: rows - late - copies]
         columns = {
-            name: np.concatenate([column[taken], *(part[name] for part in before)])[: taken.size + late]
+            name: np.concatenate([column[taken], *(part[name] for part in earlier)])[: taken.size + late]
             for name, column in own.columns.items()
         }
         size = taken.size + late
@@ -418,7 +542,8 @@ class Arrival:
         arrives = columns["midnight"] + columns["moment"] - midnight + rng.integers(SECOND, 5 * MINUTE, size)
         arrives = np.where(arrives < SECOND, rng.integers(DAY, size=size), np.minimum(arrives, DAY - 1))
         order = np.argsort(arrives, kind="stable")
-        count = max(min(6, 1 + rows // 50), -(-rows // RECORDS_PER_FILE))
+        most = STORY_FILES if shop.public else 6
+        count = max(min(most, 1 + rows // 50), -(-rows // RECORDS_PER_FILE))
         bounds = [order.size * n // count for n in range(count + 1)]
         files = [order[start:end] for start, end in pairwise(bounds)]
         which = rng.choice(order.size, size=copies, replace=False) if copies else np.empty(0, np.int64)
@@ -519,14 +644,14 @@ def _joined(*parts: Any) -> pa.StringArray:
 
 def _queries() -> tuple[pa.StringArray, npt.NDArray[np.bool_]]:
     """The query of each source's entry page, and whether the id of a click follows."""
-    queries = [query for _, _, query in SOURCES]
+    queries = [query for _, _, query in STORY_SOURCES]
     texts = pa.array(["?" + query if query else None for query in queries])
     return texts, np.array([query.endswith("=") for query in queries])
 
 
 def _referrers() -> pa.StringArray:
     """Of each source. Without one, by turns the key is left out or null."""
-    given = [referrer for _, referrer, _ in SOURCES]
+    given = [referrer for _, referrer, _ in STORY_SOURCES]
     return pa.array(
         [f',"referrer":"{one}"' if one else (None, ',"referrer":null')[n % 2] for n, one in enumerate(given)]
     )
@@ -721,17 +846,22 @@ def _compact(record: dict[str, Any]) -> bytes:
 
 
 def records(
-    *, first: date, last: date, rows_per_day: int, seed: int = 0, faults: bool = False, planted: dict[str, int]
+    *,
+    first: date,
+    last: date,
+    rows_per_day: int,
+    seed: int = 0,
+    faults: bool = False,
+    planted: dict[str, int],
+    story: Story | None = None,
 ) -> Iterator[list[bytes]]:
     """The records of the same files, some tens of thousands at a time, as their senders would send them.
 
     Without copies of files and rejected ones. Faults are counted into `planted`. ValueError for arguments that make
     no sense.
     """
-    _check(first, last, rows_per_day, seed)
-    draw = _drawings(seed, rows_per_day)
-    for day in _days(first, last):
-        arrival = Arrival.of(draw, day, rows_per_day, seed, follows=day > first)
+    _check(first, last, rows_per_day, seed, story)
+    for arrival in _arrivals(first, last, rows_per_day, seed, story):
         if not faults:
             for number in range(len(arrival.files)):
                 yield arrival.lines(number, "").cast(pa.binary()).to_pylist()

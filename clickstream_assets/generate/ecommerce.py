@@ -20,6 +20,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from clickstream_assets.generate import Generated
+from clickstream_assets.generate.story import DOWN, Day, Story, catalogue, chosen, hours
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -45,6 +46,12 @@ LINGERING = (1.1, 1.1, 1.1, 1.1, 1.2, 1.7, 1.8)
 WORKDAY = (2, 1, 1, 1, 1, 2, 4, 6, 7, 7, 7, 8, 11, 9, 7, 7, 8, 9, 11, 14, 15, 13, 8, 4)
 WEEKEND = (4, 3, 2, 1, 1, 1, 2, 3, 5, 8, 11, 13, 13, 13, 14, 14, 13, 12, 11, 11, 10, 8, 7, 5)
 LATE_SHARE = 0.02  # sessions of the evening before that arrive with this day
+# In a story: shares of the steps, and how far each follows the conversion; steps per session beyond two; users for each
+# row of an average day, and how much rarer the next one comes.
+STORY_SHARES = np.array([0.36, 0.22, 0.34, 0.055, 0.025])
+STORY_FOLLOWS = np.array([0.0, 0.0, 0.5, 1.0, 1.8])
+STORY_LINGERING = 1.6
+STORY_USERS, STORY_PULL = 6, -0.85
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Shop:
     pull: Floats  # how strongly a rank comes back
     products: pa.Array  # "prod_1001" … by popularity rank
     prices: pa.Array  # text, two decimals, of the same ranks
+    shares: Floats | None = None  # in a story: of each rank but the last, which is the product that is launched
 
     @classmethod
     def of(cls, seed: int, rows_per_day: int) -> "Shop":
@@ -68,6 +76,20 @@ class Shop:
             rng.permutation(size) + 1, np.power(np.arange(1.0, size + 1), -0.6), pa.array(products), pa.array(prices)
         )
 
+    @classmethod
+    def of_story(cls, seed: int, rows_per_day: int) -> "Shop":
+        """The shop of a seed, with the products of stories."""
+        rng = np.random.default_rng([seed, 0])
+        numbers, cents, shares = catalogue(seed)
+        size = STORY_USERS * rows_per_day + 1
+        return cls(
+            rng.permutation(size) + 1,
+            np.power(np.arange(1.0, size + 1), STORY_PULL),
+            pa.array([f"prod_{number}" for number in numbers.tolist()]),
+            pa.array([f"{price // 100}.{price % 100:02}" for price in cents.tolist()]),
+            shares,
+        )
+
 
 def generate(
     write: Callable[[str, bytes], None],
@@ -78,10 +100,11 @@ def generate(
     seed: int = 0,
     faults: bool = False,
     progress: Callable[[date], None] | None = None,
+    story: Story | None = None,
 ) -> Generated:
     """Writes the files of the ingestion dates `first` to `last`, both included, `rows_per_day` good records each.
 
-    A day's bytes depend on (seed, day, rows_per_day, faults) alone. `write` gets paths relative to the
+    A day's bytes depend on (seed, day, rows_per_day, faults, story) alone. `write` gets paths relative to the
     landing root; `progress` is called after each day. ValueError for arguments that make no sense.
     """
     if first > last:
@@ -90,36 +113,41 @@ def generate(
         raise ValueError(f"E-commerce data start on {EPOCH}; {first} is before.")
     if rows_per_day < 1 or seed < 0:
         raise ValueError(f"Rows per day must be at least 1 and the seed 0 or more, not {rows_per_day} and {seed}.")
-    shop = Shop.of(seed, rows_per_day)
+    shop = Shop.of_story(seed, rows_per_day) if story else Shop.of(seed, rows_per_day)
     paths: list[str] = []
     planted: dict[str, int] = {}
+    rows = 0
     for day in (first + timedelta(n) for n in range((last - first).days + 1)):
         rng = np.random.default_rng([seed, day.toordinal(), rows_per_day])
-        events = _events(shop, day, rows_per_day, rng)
+        told = story.on(day) if story else None
+        events = _events(shop, day, told.rows(rows_per_day) if told else rows_per_day, rng, told)
+        rows += len(events)
         files = _faulty_files(events, day, rng, planted) if faults else _files(events, day)
         for name, content in files:
             paths.append(f"ecommerce/ingestion_date={day}/{name}")
             write(paths[-1], content)
         if progress:
             progress(day)
-    rows = rows_per_day * ((last - first).days + 1)
     return Generated(paths, rows + sum(n for name, n in planted.items() if not name.endswith("_file")), planted)
 
 
-def _events(shop: Shop, day: date, rows: int, rng: np.random.Generator) -> pa.Table:
+def _events(shop: Shop, day: date, rows: int, rng: np.random.Generator, told: Day | None = None) -> pa.Table:
     """One day's good events in `COLUMNS`, exactly `rows` of them, ordered by user, session and time."""
     weekday = day.weekday()
     size = len(shop.users)
     ranks = np.argsort(rng.exponential(size=size) / shop.pull, kind="stable")  # in order of coming, the active first
     visits = 1 + rng.binomial(MAX_DAILY_SESSIONS - 1, 0.5 * (1 - ranks / size) ** 3)
     visitor = np.repeat(np.arange(size), visits)  # of each session
-    steps = 2 + np.minimum(rng.geometric(1 / (1 + LINGERING[weekday]), visitor.size) - 1, 40)
+    lingering = STORY_LINGERING if told else LINGERING[weekday]
+    steps = 2 + np.minimum(rng.geometric(1 / (1 + lingering), visitor.size) - 1, 40)
     count = int(np.searchsorted(np.cumsum(steps), rows)) + 1  # sessions that surely fill the day
     visitor, steps = visitor[:count], steps[:count]
     number = np.arange(count) - _starts(visits)[visitor]
     session_of_step = np.repeat(np.arange(count), steps)
 
     shares = STEP_SHARES * np.where(np.arange(5) < VIEW - BROWSE, 1, APPETITE[weekday] * rng.normal(1, 0.04))
+    if told:
+        shares = shares / STEP_SHARES * STORY_SHARES * told.conversion**STORY_FOLLOWS
     bounds = np.cumsum(shares)[:-1] / shares.sum()
     kind = BROWSE + np.searchsorted(bounds, rng.random(session_of_step.size), side="right")
     member = rng.random(count) < 0.35
@@ -130,10 +158,15 @@ def _events(shop: Shop, day: date, rows: int, rng: np.random.Generator) -> pa.Ta
     lengths = STEP_LENGTHS[kind]
     step = np.repeat(np.arange(kind.size), lengths)[:rows]
     event = STEPS[kind[step], np.arange(rows) - _starts(lengths)[step]]
-    luck = 0.05 + 0.95 * rng.random(kind.size)  # cubed: a power law, flattened at the top
-    product = (len(shop.products) * (luck**3 - 0.05**3)).astype(np.int64)[step]
+    if told and shop.shares is not None:
+        product = chosen(rng, kind.size, shop.shares, told)[step]
+    else:
+        luck = 0.05 + 0.95 * rng.random(kind.size)  # cubed: a power law, flattened at the top
+        product = (len(shop.products) * (luck**3 - 0.05**3)).astype(np.int64)[step]
     session = session_of_step[step]
-    moment = _moments(visitor, session, WEEKEND if weekday > 4 else WORKDAY, rng)
+    moment = _moments(visitor, session, WEEKEND if weekday > 4 else WORKDAY, rng, told)
+    if told:  # of the evening before: then it may not have been there
+        product = np.where((moment < 0) & (product == len(shop.products) - 1), 0, product)
 
     user = shop.users[ranks[visitor[session]]]
     order = np.argsort(user, kind="stable")
@@ -152,16 +185,21 @@ def _events(shop: Shop, day: date, rows: int, rng: np.random.Generator) -> pa.Ta
     return pa.table(columns, names=list(COLUMNS))
 
 
-def _moments(visitor: Ints, session: Ints, hours: tuple[int, ...], rng: np.random.Generator) -> Ints:
+def _moments(
+    visitor: Ints, session: Ints, of_day: tuple[int, ...], rng: np.random.Generator, told: Day | None = None
+) -> Ints:
     """Microseconds since the day's midnight of each event, negative for the evening before.
 
     `visitor` of each session and `session` of each event ascend. Nothing happens after the day: a session
-    that would cross midnight ends at the moment at which it would have begun.
+    that would cross midnight ends at the moment at which it would have begun. So does one that would last until the
+    site is down.
     """
-    quantiles = np.concatenate([[0.0], np.cumsum(hours) / sum(hours)])
+    visits = hours(of_day, told) if told else of_day
+    quantiles = np.concatenate([[0.0], np.cumsum(visits) / sum(visits)])
     begin = np.interp(rng.random(visitor.size), quantiles, np.arange(25.0)) * HOUR
-    late = rng.random(visitor.size) < LATE_SHARE
-    begin = np.where(late, -6 * HOUR * rng.random(visitor.size), begin).astype(np.int64)
+    late = rng.random(visitor.size) < (0 if told and told.opens else LATE_SHARE)
+    evening = 6 * HOUR if told is None else (24 - DOWN.stop) * HOUR  # the site may have been down before
+    begin = np.where(late, -evening * rng.random(visitor.size), begin).astype(np.int64)
     begin = np.sort(begin + visitor * 2 * DAY) - visitor * 2 * DAY  # a visitor's sessions one after the other
 
     elapsed = np.cumsum((rng.exponential(45 * SECOND, session.size) + SECOND).astype(np.int64))
@@ -172,6 +210,8 @@ def _moments(visitor: Ints, session: Ints, hours: tuple[int, ...], rng: np.rando
     begin = begin[: opening.size]
     crosses = (begin < 0) != (begin + elapsed[closing] < 0)
     crosses |= begin + elapsed[closing] >= DAY
+    if told and told.outage:
+        crosses |= (begin < DOWN.start * HOUR) & (begin + elapsed[closing] >= DOWN.start * HOUR)
     moments: Ints = (begin - np.where(crosses, elapsed[closing] + 1, 0))[session] + elapsed
     return moments
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from clickstream_assets.ga4.property import PAGE_ROWS
 from clickstream_assets.ga4.reports import REPORTS, Report
-from clickstream_assets.ga4.synthetic import SyntheticProperty
+from clickstream_assets.ga4.synthetic import NAMED_PAGES, SHELVES, SOURCES, SyntheticProperty, Visits
 from clickstream_assets.generate import Generated
+from clickstream_assets.generate.story import FIRST_PRODUCT, LAUNCHED_NAME, MEDIUM, SOURCE, Day, Story
 
 EVENTS = "ga_events"  # the report that AppFlow delivers too, and that has the faults
 LEAST_PAGE = 1_000  # rows
@@ -34,6 +35,14 @@ INCOMPLETE, BAD_METRIC, BAD_EVENT_DATE, SUPERSEDED, BAD_JSON = (
 TURNS = (INCOMPLETE, BAD_METRIC, BAD_EVENT_DATE)
 NO_NUMBERS = ("12.5", "n/a")
 APPFLOW_TOO_FROM, APPFLOW_ALONE_FROM = 3, 4  # days of a range
+
+# In a story.
+PAGES_PER_ROW = 0.5  # how many there are; of their pairs with sources a few are seen on a day
+EXTRA_HITS = 5.0  # beyond the one that every row has, to a row
+SKEW = 1.1  # of the pages, from the most to the least viewed
+BUYING = ("/cart", "/checkout", "/checkout/thanks")
+CAMPAIGN_VISITS = 60.0  # as ``SOURCES`` has those of an ordinary day
+LAUNCHED_PAGE = f"/shop/tents/{LAUNCHED_NAME.lower().replace(' ', '-')}"
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,16 @@ def generate(
     seed: int = 0,
     faults: bool = False,
     progress: Callable[[date], None] | None = None,
+    story: Story | None = None,
 ) -> Generated:
     """Writes the pulls of the days `first` to `last`, both included, with `rows_per_day` rows of ga_events each.
 
     Without faults a range's files are its days'; with them the first and the last day, and whose turn it is, depend
     on the range. `rows` are those of the pull that counts of each report and day, and the lines that AppFlow delivers
     alone, good or broken. `faults` are rows by rule; `incomplete_pull` and `superseded` are files. A day of fewer than
-    5 rows gets no broken ones. `write` gets paths relative to the landing root; `progress` is called after each day.
+    5 rows gets no broken ones. In a story final pulls are named after the moment in which they are made, and AppFlow
+    delivers nothing alone, so that the collector has no reason to pull the days again, but for those that it is told
+    of too early. `write` gets paths relative to the landing root; `progress` is called after each day.
     ValueError for arguments that make no sense.
     """
     if first > last:
@@ -76,16 +88,16 @@ def generate(
         write(path, content)
 
     days = [first + timedelta(n) for n in range((last - first).days + 1)]
-    plan = _plan(len(days)) if faults else [_Faults()] * len(days)
+    plan = _plan(len(days), alone=story is None) if faults else [_Faults()] * len(days)
     for day, of_day in zip(days, plan, strict=True):
-        pulls = _Pulls(day, rows_per_day, seed)
+        pulls = _Pulls(day, rows_per_day, seed, story)
         for report in REPORTS.values():
             if report.name == EVENTS and of_day != _Faults():
                 rows += _faulty_events(put, pulls, report, of_day, planted)
                 continue
             early, final = pulls.made(report, EARLY), pulls.made(report, FINAL)
-            _put(put, report, day, EARLY, early)
-            _put(put, report, day, FINAL, final)
+            _put(put, report, day, pulls.named(EARLY), early)
+            _put(put, report, day, pulls.named(FINAL), final)
             planted[SUPERSEDED] += len(early)
             rows += _row_count(final)
         if progress:
@@ -93,12 +105,12 @@ def generate(
     return Generated(paths, rows, {rule: count for rule, count in planted.items() if count} if faults else {})
 
 
-def _plan(days: int) -> list[_Faults]:
-    """The faults of each day of a range of so many."""
-    alone = int(days >= APPFLOW_ALONE_FROM)
-    pulled = days - alone
+def _plan(days: int, *, alone: bool) -> list[_Faults]:
+    """The faults of each day of a range of so many. ``alone``: AppFlow may be the only one to deliver a day."""
+    delivered = int(alone and days >= APPFLOW_ALONE_FROM)
+    pulled = days - delivered
     places = min(len(TURNS), pulled)
-    plan = [_Faults(appflow_alone=True)] * alone
+    plan = [_Faults(appflow_alone=True)] * delivered
     for n in range(pulled):
         turns = tuple(rule for place, rule in enumerate(TURNS) if place % places == n % places)
         plan.append(_Faults(turns, appflow_too=days >= APPFLOW_TOO_FROM and n == pulled - 1))
@@ -108,11 +120,27 @@ def _plan(days: int) -> list[_Faults]:
 class _Pulls:
     """The pulls of one day, of a property of its own: its quota begins anew."""
 
-    def __init__(self, day: date, rows: int, seed: int) -> None:
-        self.day, self.rows, self.seed = day, rows, seed
-        self.page_rows = min(max(rows // 3, LEAST_PAGE), PAGE_ROWS)
+    def __init__(self, day: date, average: int, seed: int, story: Story | None) -> None:
+        told = story.on(day) if story else None
+        self.day, self.rows, self.seed = day, told.rows(average) if told else average, seed
+        self.page_rows = min(max(self.rows // 3, LEAST_PAGE), PAGE_ROWS)
         self._moment = datetime.combine(day, EARLY)
-        self._property = SyntheticProperty(rows, seed, now=lambda: self._moment)
+        self._story, self._average = story, average
+        visits = _visits(told, average) if told else None
+        self._property = SyntheticProperty(self.rows, seed, now=lambda: self._moment, visits=visits)
+
+    def again(self) -> "_Pulls":
+        """The same, whose quota begins anew."""
+        return _Pulls(self.day, self._average, self.seed, self._story)
+
+    def named(self, stamp: time) -> datetime:
+        """The moment that the files of a pull have in their names."""
+        moment = datetime.combine(self.day, stamp)
+        if self._story is None or stamp != FINAL:
+            return moment
+        told = self._story.as_of
+        final = moment + timedelta(FINAL_DAYS)
+        return final if told is None else max(moment, min(final, told))
 
     def made(self, report: Report, stamp: time, page_rows: int | None = None) -> list[bytes]:
         """The pages of one pull, whole."""
@@ -122,6 +150,21 @@ class _Pulls:
         while not pages or len(pages) * step < _row_count(pages):
             pages.append(self._property.run_report(report, self.day, offset=len(pages) * step, limit=step))
         return pages
+
+
+def _visits(told: Day, average: int) -> Visits:
+    """What is visited on a day of a story: some pages far more than others, some for the campaign or the launch."""
+    products = max(len(SHELVES), round(average * PAGES_PER_ROW))
+    paths = [*NAMED_PAGES, *(f"/shop/{SHELVES[n % len(SHELVES)]}/{FIRST_PRODUCT + n}" for n in range(products))]
+    pages = {path: (n + 2.0) ** -SKEW for n, path in enumerate(paths)}
+    for path in BUYING:
+        pages[path] *= told.conversion
+    if told.launched:
+        pages[LAUNCHED_PAGE] = told.launched * sum(pages.values())
+    sources = dict(SOURCES)
+    if told.campaign:
+        sources[SOURCE, MEDIUM] = CAMPAIGN_VISITS
+    return Visits(pages, sources, EXTRA_HITS)
 
 
 def _faulty_events(
@@ -138,15 +181,15 @@ def _faulty_events(
         planted[BAD_JSON] += 1
         _put_appflow(put, day, lines)
         return len(lines)
-    _put(put, report, day, EARLY, early)
+    _put(put, report, day, pulls.named(EARLY), early)
     planted[SUPERSEDED] += len(early)
     if INCOMPLETE in faults.turns:
         half = -(-_row_count(early) // 2)
-        apart = _Pulls(day, pulls.rows, pulls.seed)  # what it asks leaves the other answers' quota alone
+        apart = pulls.again()  # what it asks leaves the other answers' quota alone
         cut = apart.made(report, BETWEEN, min(half, pulls.page_rows))[:-1]
-        _put(put, report, day, BETWEEN, cut)
+        _put(put, report, day, pulls.named(BETWEEN), cut)
         planted[INCOMPLETE] += len(cut)
-    _put(put, report, day, FINAL, _spoilt(final, pulls, faults, planted))
+    _put(put, report, day, pulls.named(FINAL), _spoilt(final, pulls, faults, planted))
     if faults.appflow_too:
         _put_appflow(put, day, lines)
         planted[SUPERSEDED] += 1
@@ -173,10 +216,10 @@ def _spoilt(pages: Sequence[bytes], pulls: _Pulls, faults: _Faults, planted: Cou
     return [b'"dimensionValues"'.join(page) for page in split]
 
 
-def _put(put: Callable[[str, bytes], None], report: Report, day: date, stamp: time, pages: Sequence[bytes]) -> None:
+def _put(put: Callable[[str, bytes], None], report: Report, day: date, stamp: datetime, pages: Sequence[bytes]) -> None:
     for number, page in enumerate(pages, 1):
         further = f"_p{number:03}" if number > 1 else ""
-        put(f"ga4/{report.name}/date={day}/ga4_events_{day}_{stamp:%H%M%S}{further}.json", page)
+        put(f"ga4/{report.name}/date={day}/ga4_events_{stamp:%Y-%m-%d_%H%M%S}{further}.json", page)
 
 
 def _put_appflow(put: Callable[[str, bytes], None], day: date, lines: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import gzip
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, TypeAlias
 
@@ -21,6 +21,14 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from clickstream_assets.generate import Generated
+from clickstream_assets.generate.story import (
+    FIRST_PRODUCT,
+    LAUNCHED_NAME,
+    PRODUCTS,
+    Story,
+    catalogue,
+    chosen,
+)
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Write: TypeAlias = Callable[[str, bytes], None]
@@ -70,6 +78,31 @@ SHELVES = (
 )
 THINGS = ("Lamp", "Kettle", "Chair", "Rake", "Notebook", "Tent", "Bottle", "Shelf")
 BRANDS = ("Acme", "Borealis", "Cobalt", "Delta", "Ember")
+
+# In a story.
+WEB = 0.55  # share of the sales that are made on the site, and so hang on it
+ONLINE = ((3, 0.2), (5, 0.15), (1, 0.12), (6, 0.08))  # place and share of the sales of each store of the site
+STORES = (3, 4, 11, 1, 0, 10, 5, 9, 6, 8, 7, 2)  # places of the others, from the largest to the smallest
+LAUNCHED_SHELF, LAUNCHED_BRAND = 7, 1
+# how many of a hundred products each shelf and brand has, and how often its products have a discount
+SHELF_PRODUCTS = (18, 9, 10, 7, 8, 5, 20, 23)
+SHELF_DISCOUNTS = (0.3, 0.18, 0.4, 0.5, 0.1, 0.2, 0.35, 0.28)
+BRAND_PRODUCTS = (36, 27, 19, 12, 6)
+# what costs so many cents or more is the next thing of its shelf
+STEEPER = (2_500, 6_000, 13_000)
+SHELF_THINGS = (
+    ("Bowl", "Knife", "Kettle", "Mixer"),
+    ("Spot", "Lantern", "Lamp", "Chandelier"),
+    ("Trowel", "Spade", "Shears", "Mower"),
+    ("Herb Pot", "Fern", "Planter", "Olive Tree"),
+    ("Notebook", "Planner", "Paper Box", "Shredder"),
+    ("Shelf", "Lamp Arm", "Chair", "Desk"),
+    ("Bell", "Tyre", "Helmet", "Bike Rack"),
+    ("Bottle", "Stove", "Sleeping Bag", "Tent"),
+)
+CUSTOMERS = 6  # of a story, for each sale of an average day
+REGULARS = 0.7  # share of them that are there from the beginning; the others come one day after the other
+LEAVE = 60  # days after which half of the customers do not come any more
 
 
 @dataclass(frozen=True)
@@ -203,9 +236,160 @@ class Company:
         ]
         return pa.table(columns, names=list(COLUMNS["sales"]))
 
+    def rows(self, day: date, average: int) -> int:
+        """How many sales arrive on a day, where an average one has so many."""
+        return average
+
     def _name(self, members: Ints, salt: int, syllables: int) -> pa.Array:
         picked = (_pick(SYLLABLES, self.draw(members, salt + n, len(SYLLABLES))) for n in range(syllables))
         return pc.utf8_capitalize(_join(*picked))
+
+
+@dataclass(frozen=True)
+class StoryCompany(Company):
+    """The company of a story: some products, stores and customers matter more than others, and a product comes late.
+
+    Products have the numbers that they have on the site; the last one is there from its launch on. Of the customers,
+    some come in the course of the story, and some leave; most buy once or twice, a few every week.
+    """
+
+    story: Story
+
+    @classmethod
+    def of_story(cls, seed: int, rows_per_day: int, story: Story) -> "StoryCompany":
+        """The company of a seed; its customers are more with more rows."""
+        stores = len(ONLINE) + len(STORES)
+        return cls(seed, max(40, CUSTOMERS * rows_per_day), PRODUCTS, stores, story)
+
+    def rows(self, day: date, average: int) -> int:
+        """How many sales arrive on a day: more of the visitors of the site buy during the campaign."""
+        told = self.story.on(day)
+        return replace(told, traffic=told.traffic * told.conversion).rows(average, WEB)
+
+    def count(self, feed: str, day: date) -> int:
+        """How many members there are on a day."""
+        match feed:
+            case "customers":
+                share = (1 - REGULARS) * min(max((day - self.story.first).days + 1, 0) / self.story.days, 1)
+                return int(self.customers * (REGULARS + share))
+            case "products":
+                return self.products + (self.story.on(day).launched > 0)
+            case _:
+                return self.locations
+
+    def _of_hundred(self, members: Ints, salt: int, shares: Sequence[int]) -> Ints:
+        """A choice for each member, some of them more often than others."""
+        chosen: Ints = np.searchsorted(np.cumsum(shares), self.draw(members, salt, 100), side="right")
+        return chosen
+
+    def _shelves(self, members: Ints) -> Ints:
+        shelves = self._of_hundred(members, 40, SHELF_PRODUCTS)
+        return np.where(members == PRODUCTS, LAUNCHED_SHELF, shelves)
+
+    def product_rows(self, day: date) -> pa.Table:
+        """Products as they are on a day, with names that fit their shelves."""
+        members = np.arange(self.count("products", day))
+        shelves = self._shelves(members)
+        brand = np.where(members == PRODUCTS, LAUNCHED_BRAND, self._of_hundred(members, 44, BRAND_PRODUCTS))
+        things = np.searchsorted(STEEPER, self._usual_prices(members), side="right").tolist()
+        names = [
+            LAUNCHED_NAME if member == PRODUCTS else f"{SHELF_THINGS[shelf][thing]} {FIRST_PRODUCT + member}"
+            for member, shelf, thing in zip(members.tolist(), shelves.tolist(), things, strict=True)
+        ]
+        columns = [
+            _id("P", members + FIRST_PRODUCT - 1, 5),
+            pa.array(names),
+            _pick([category for category, _ in SHELVES], shelves),
+            _pick([subcategory for _, subcategory in SHELVES], shelves),
+            _pick(BRANDS, brand),
+            _money(self.prices(day)),
+        ]
+        return pa.table(columns, names=list(COLUMNS["products"]))
+
+    def _usual_prices(self, members: Ints) -> Ints:
+        numbers, cents, _ = catalogue(self.seed)
+        usual: Ints = cents[np.argsort(numbers)][members]
+        return usual
+
+    def prices(self, day: date) -> Ints:
+        """Cents that each product costs on a day: about what it costs on the site."""
+        members = np.arange(self.count("products", day))
+        base = self._usual_prices(members)
+        steps = 97 + self.draw(members * 65_536 + self.version(members, 46, day, 120), 48, 7)
+        return np.where(members == PRODUCTS, base, base * steps // 100)
+
+    def location_rows(self, day: date) -> pa.Table:
+        """The stores of the site, one in each region, then the others."""
+        place = np.array([*(place for place, _ in ONLINE), *STORES])
+        city, state, region = _place(place)
+        kinds = ["Online"] * len(ONLINE) + [("Center", "Market", "Corner")[n * 3 // len(STORES)] for n in range(12)]
+        columns = [
+            _id("L", np.arange(place.size), 4),
+            _join(city, " ", pa.array(kinds)),
+            *(city, state, region),
+            pa.repeat(COUNTRY, place.size),
+        ]
+        return pa.table(columns, names=list(COLUMNS["locations"]))
+
+    def sale_rows(self, day: date, rows: int) -> pa.Table:
+        """The sales that arrive on a day: one in twenty is of the day before."""
+        told = self.story.on(day)
+        rng = np.random.default_rng([self.seed, day.toordinal(), rows, 3])
+        numbers, _, shares = catalogue(self.seed)
+        before = rng.random(rows) < (0 if told.opens else 0.05)
+        picked = chosen(rng, rows, shares, told)
+        picked = np.where(before & (picked == PRODUCTS), 0, picked)  # then it may not have been there
+        product = numbers[picked] - FIRST_PRODUCT
+        customer = self._customers(rng, rows, day)
+        large = self.draw(customer, 60, 100) < 12  # of customers
+        quantity = np.minimum(rng.geometric(np.where(large, 0.3, 0.75)), 9)
+
+        web = WEB * told.traffic * told.conversion
+        online = rng.random(rows) < web / (web + 1 - WEB)
+        sites, stores = (np.array(one) for one in ([share for _, share in ONLINE], _sizes(len(STORES))))
+        location = np.where(
+            online,
+            rng.choice(sites.size, size=rows, p=sites / sites.sum()),
+            sites.size + rng.choice(stores.size, size=rows, p=stores),
+        )
+
+        prices = self.prices(day)[product]
+        often = np.array(SHELF_DISCOUNTS)[self._shelves(product)] + (0.3 if told.campaign else 0.0)
+        percent = np.where(
+            rng.random(rows) < often, rng.choice((5, 10, 15, 20, 30), rows, p=(0.3, 0.3, 0.2, 0.15, 0.05)), 0
+        )
+        discount = prices * quantity * percent // 100
+        columns = [
+            _join(f"S{day:%Y%m%d}-", pc.utf8_lpad(_text(np.arange(1, rows + 1)), 7, "0")),
+            _pick((str(day), str(day - timedelta(1))), before.astype(np.int64)),
+            _id("C", customer, 7),
+            _id("P", product + FIRST_PRODUCT - 1, 5),
+            _id("L", location, 4),
+            _text(quantity),
+            _money(prices),
+            pc.if_else(pa.array(discount == 0), "", _money(discount)),
+            _money((prices * quantity - discount) * TAX // 100),
+        ]
+        return pa.table(columns, names=list(COLUMNS["sales"]))
+
+    def _customers(self, rng: np.random.Generator, rows: int, day: date) -> Ints:
+        """Who buys: those that have not left, some of them a hundred times as often as others."""
+        members = np.arange(self.count("customers", day))
+        coming = np.maximum(members / self.customers - REGULARS, 0) / (1 - REGULARS) * self.story.days
+        known = (day - self.story.first).days - coming  # for how many days
+        stays = -LEAVE * np.log2((self.draw(members, 61, 10_000) + 1) / 10_001)
+        often = ((self.draw(members, 62, 10_000) + 40) / 10_040) ** -0.85
+        often *= np.where(known > stays, 0.02, 1) * np.where(known < 2, 4, 1)  # who is new has come to buy
+        chances = np.cumsum(often)
+        found: Ints = np.searchsorted(chances, rng.random(rows) * chances[-1], side="right")
+        return np.minimum(found, members.size - 1)
+
+
+def _sizes(count: int) -> npt.NDArray[np.float64]:
+    """Shares of so many, from the largest to the smallest."""
+    sizes = (np.arange(count) + 1.5) ** -0.9
+    shares: npt.NDArray[np.float64] = sizes / sizes.sum()
+    return shares
 
 
 def _text(numbers: Ints) -> pa.Array:
@@ -241,11 +425,12 @@ def generate(
     seed: int = 0,
     faults: bool = False,
     progress: Callable[[date], None] | None = None,
+    story: Story | None = None,
 ) -> Generated:
     """Writes the files of the load dates `first` to `last`, both included, `rows_per_day` sales each.
 
-    Without faults a day's bytes depend on (seed, day, rows_per_day) alone. With faults some sales are corrected on the
-    day after, and some customers arrive after their first sale: that depends on `first`, too. `write` gets paths
+    Without faults a day's bytes depend on (seed, day, rows_per_day, story) alone. With faults some sales are corrected
+    on the day after, and some customers arrive after their first sale: that depends on `first`, too. `write` gets paths
     relative to the landing root; `progress` is called after each day. ValueError for arguments that make no sense.
     """
     if first > last:
@@ -254,7 +439,7 @@ def generate(
         raise ValueError(f"Sales data start on {EARLIEST}; {first} is before.")
     if rows_per_day < 1 or seed < 0:
         raise ValueError(f"Rows per day must be at least 1 and the seed 0 or more, not {rows_per_day} and {seed}.")
-    company = Company.of(seed, rows_per_day)
+    company = StoryCompany.of_story(seed, rows_per_day, story) if story else Company.of(seed, rows_per_day)
     paths: list[str] = []
     planted: Counter[str] = Counter()
     rows = 0
@@ -263,10 +448,10 @@ def generate(
             "customers": company.customer_rows(np.arange(company.count("customers", day)), day),
             "products": company.product_rows(day),
             "locations": company.location_rows(day),
-            "sales": company.sale_rows(day, rows_per_day),
+            "sales": company.sale_rows(day, company.rows(day, rows_per_day)),
         }
         if faults:
-            files = _faulty_files(company, good, first, day, planted)
+            files = _faulty_files(company, good, rows_per_day, first, day, planted)
         else:
             files = (file for feed, table in good.items() for file in _plain_files(feed, day, table))
         for feed, name, content, count in files:
@@ -352,11 +537,11 @@ BROKEN: dict[str, dict[str, tuple[dict[str, str | None], ...]]] = {  # None: lef
 
 
 def _faulty_files(
-    company: Company, good: dict[str, pa.Table], first: date, day: date, planted: Counter[str]
+    company: Company, good: dict[str, pa.Table], rows_per_day: int, first: date, day: date, planted: Counter[str]
 ) -> Iterator[File]:
     """The day with known faults, counted into `planted`. A tenth of the sales, at most 1,000, are in an odd file."""
     sales = good["sales"]
-    share = max(1, len(sales) // 500)
+    share = _share(len(sales))
     lines = {feed: _lines(table) for feed, table in good.items()}
     copied = lines["sales"][:share]
     odd = lines["sales"][:: max(10, -(-len(sales) // 1_000))] if len(sales) >= 10 else []
@@ -382,9 +567,8 @@ def _faulty_files(
     planted["late_customer"] += share
     for n in range((day - first).days):
         came = first + timedelta(n)
-        arrived = [
-            line for k, line in enumerate(_lines(_late(company, came, share))) if came + timedelta(1 + k % 2) <= day
-        ]
+        late = _late(company, came, _share(company.rows(came, rows_per_day)))
+        arrived = [line for k, line in enumerate(_lines(late)) if came + timedelta(1 + k % 2) <= day]
         lines["customers"] += arrived
     for feed, of_feed in lines.items():
         files = list(_files(feed, day, of_feed))
@@ -398,9 +582,15 @@ def _faulty_files(
     if odd:
         yield "sales", "odd but good.csv", _odd([line.decode().split(",") for line in odd]), len(odd)
     if day > first:
-        corrected = _corrected(company.sale_rows(day - timedelta(1), len(sales))[:share])
+        before = day - timedelta(1)
+        corrected = _corrected(company.sale_rows(before, company.rows(before, rows_per_day))[:share])
         planted["corrected_sale"] += len(corrected)
         yield "sales", "corrections.csv", _header("sales") + b"\n".join((*corrected, b"")), len(corrected)
+
+
+def _share(sales: int) -> int:
+    """How many records of each fault a day with so many sales has."""
+    return max(1, sales // 500)
 
 
 def _broken_lines(
