@@ -7,6 +7,8 @@ LANDING = "landing"
 RAW = "raw"
 CLEANED = "cleaned"
 ENHANCED = "enhanced"
+#: what is drawn from enhanced tables: pages, no tables
+DASHBOARDS = "dashboards"
 
 #: downstream may depend on its own layer or on the one before it, never further back
 ORDER = (LANDING, RAW, CLEANED, ENHANCED)

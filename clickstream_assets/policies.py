@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -71,6 +72,56 @@ def when_rows_change(domain: str) -> dg.AutomationCondition[dg.AssetKey]:
     """Once for each change of a day's rows, when nobody is making the day."""
     # The last operand: what is true of it is requested.
     return (~dg.AutomationCondition.in_progress() & MadeFromOlderRows(domain)).with_label("when_rows_change")
+
+
+#: metadata of a page: when its tables were read, in seconds since 1970
+READ_AT = "read_at"
+
+
+@dataclass(frozen=True)
+class OlderThanItsTables(dg.AutomationCondition[dg.AssetKey]):
+    """True for a page when a table that it shows was made after the page had begun to read; once per change.
+
+    Dagster's ``any_deps_updated().since(…)`` would miss a table that is made while the page is, or in the same half
+    minute: the sensor then sees both at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """How the UI calls it."""
+        return "older_than_its_tables"
+
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+        """Its candidate, for events of its tables for which it was not asked for yet."""
+        asked = int(context.cursor or 0)
+        if context.candidate_subset.is_empty:  # somebody is at work on it: what was not asked for is not noted as such
+            return dg.AutomationResult(context, context.get_empty_subset(), cursor=str(asked))
+        tables = context.asset_graph.get(context.key).parent_keys
+        instance = context.asset_graph_view.instance
+        records = {record.asset_entry.asset_key: record.asset_entry for record in instance.get_asset_records(
+            [context.key, *tables])}  # fmt: skip
+        made = [
+            entry.last_materialization_record
+            for key, entry in records.items()
+            if key != context.key and entry.last_materialization_record is not None
+        ]
+        last = records[context.key].last_materialization if context.key in records else None
+        page = last.asset_materialization if last is not None else None
+        read_at = page.metadata.get(READ_AT) if page is not None else None
+        since = float(str(read_at.value)) if read_at is not None else 0.0
+        newest = max((record.storage_id for record in made if record.timestamp > since), default=0)
+        if newest <= asked:
+            return dg.AutomationResult(context, context.get_empty_subset(), cursor=str(asked))
+        return dg.AutomationResult(context, context.candidate_subset, cursor=str(newest))
+
+
+def when_tables_change() -> Any:
+    """Once for each change of what a page shows, when nobody is making the page or one of its tables."""
+    condition = dg.AutomationCondition
+    # The last operand: what is true of it, among the candidates that the others leave, is requested.
+    return (~condition.in_progress() & ~condition.any_deps_in_progress() & OlderThanItsTables()).with_label(
+        "when_tables_change"
+    )
 
 
 def pool(domain: str) -> str | None:

@@ -141,6 +141,29 @@ def run_cdc(*, replay: bool = False) -> Sequence[str]:
     return [result.run_id]
 
 
+def run_dashboards() -> str:
+    """Build the pages of the dashboards; the address of the one that leads to the others.
+
+    Raises:
+        RunFailed: the reason, in one sentence, and what to do.
+    """
+    from clickstream_assets.storage import files
+
+    settings = Settings.from_environment()
+    with progress.terminal(), instance(settings) as storage, abandoned.watched(storage, settings) as new_run_id:
+        job = _definitions().resolve_job_def("dashboards")
+        progress.say("dashboards")
+        result = job.execute_in_process(
+            instance=storage,
+            run_id=new_run_id(),
+            run_config={"loggers": {"progress": {}}},
+            raise_on_error=False,
+        )
+    if not result.success:
+        raise RunFailed(_reason(result))
+    return files.at(settings.dashboards_uri).uri("index.html")
+
+
 def _told(missed: ClickstreamError | None, reason: str) -> str:
     """Why a run failed; what was not to be had comes first, since the rest may come of it."""
     return reason if missed is None else f"{missed} {reason}"

@@ -97,10 +97,14 @@ class Settings:
     ga4: Ga4
     #: where the tables are declared whose changes are taken; None for the file that comes with the package
     cdc_tables: Path | None
+    #: where the pages of the dashboards are written
+    dashboards_uri: str
     #: days for which older snapshots of the lake's tables are kept
     snapshot_days: int
     #: for pseudonyms of persons; None where it is to be made in the home folder
     pii_key: bytes | None = field(repr=False)
+    #: who answers for the assets, as Dagster shows it: ``team:name`` or an e-mail address
+    owner: str
     limits: Limits
 
     @classmethod
@@ -133,8 +137,10 @@ class Settings:
             lock_timeout=_number(env, "CLICKSTREAM_LOCK_TIMEOUT_SECONDS", 600, least=0),
             ga4=_ga4(env),
             cdc_tables=_file(env, "CLICKSTREAM_CDC_TABLES"),
+            dashboards_uri=_root(env, "CLICKSTREAM_DASHBOARDS_URI", home / "dashboards"),
             snapshot_days=int(_number(env, "CLICKSTREAM_SNAPSHOT_DAYS", 7, least=1)),
             pii_key=_pii_key(env, on_aws=on_aws),
+            owner=_owner(env),
             duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "1500MB"),
             limits=Limits(
                 file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),
@@ -265,6 +271,13 @@ def _pii_key(env: Mapping[str, str], *, on_aws: bool) -> bytes | None:
     if len(key) < PII_KEY_BYTES:
         raise SettingsError(f"{name} has {len(key)} bytes: give {PII_KEY_BYTES} or more that nobody can guess.")
     return key
+
+
+def _owner(env: Mapping[str, str]) -> str:
+    owner = env.get("CLICKSTREAM_OWNER") or "team:data-engineering"
+    if not re.fullmatch(r"team:\S(.*\S)?|[^@\s:]+@[^@\s:]+\.[^@\s:.]{2,}", owner):
+        raise SettingsError(f"CLICKSTREAM_OWNER is {owner!r}: write it as team:name, or give an e-mail address.")
+    return owner
 
 
 def _arrivals_queue(env: Mapping[str, str], landing_uri: str) -> str | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gzip
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +74,8 @@ class Home:
     def run(self, first: str, last: str | None = None, *, domain: str = "ecommerce", repairs: bool = True) -> Any:
         from clickstream_assets.run import run_domain
 
+        if not self.settings.dagster_home.exists():
+            shutil.copytree(_empty_storage(), self.settings.dagster_home)
         start, end = date.fromisoformat(first), date.fromisoformat(last or first)
         return run_domain(domains.domain(domain), start, end, repairs=repairs)
 
@@ -114,6 +120,18 @@ class Home:
                 "order by 1"
             )
         ]
+
+
+@functools.cache
+def _empty_storage() -> Path:
+    """Dagster's storage of a new home: to make it takes 0.2 s of work, and a second of waiting for the disk."""
+    from clickstream_assets.run import instance
+
+    folder = tempfile.TemporaryDirectory(prefix="storage-")
+    atexit.register(folder.cleanup)
+    settings = Settings.from_environment({"CLICKSTREAM_HOME": folder.name})
+    with instance(settings):
+        return settings.dagster_home
 
 
 def _plain(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -213,7 +231,8 @@ def use_home(path: Path, monkeypatch: pytest.MonkeyPatch, **further: str) -> Hom
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often the kill test kills (make soak: 200)")
-
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of the dashboards' pages there")
+    parser.addoption("--histories", type=int, default=16, help="random histories of change data (make soak: 400)")
     parser.addoption("--write-golden", action="store_true", help="write what is compared with golden files anew")
 
 
@@ -222,11 +241,20 @@ def kills(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--kills"))
 
 
+@pytest.fixture
+def histories(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--histories"))
+
+
 #: modules that take longest, or mostly wait, first: what is left at the end should be short
 _LONG = (
-    "kills", "daemon", "aws", "aws_faults", "lake", "end_to_end", "repair", "clickstream", "clickstream_models", "disk",
-    "range_equals_days", "convergence", "dbt", "arrivals", "bad_input", "benchmarks", "installed", "replay", "repairs",
-    "notifications", "guards", "orphans", "warehouse", "cli",
+    "kills", "docs", "daemon", "aws", "aws_faults", "lake", "end_to_end", "repair", "clickstream", "clickstream_models",
+    "disk", "range_equals_days", "convergence", "dbt", "arrivals", "bad_input", "benchmarks", "installed", "replay",
+    "repairs", "notifications", "guards", "orphans", "warehouse", "cli",
+    "kills", "aws", "aws_faults", "daemon", "star", "runs", "range_equals_days", "loading", "arrivals", "lake",
+    "end_to_end", "benchmarks", "installed", "convergence", "repairs", "clickstream_models", "dbt", "totals", "disk",
+    "guards", "notifications", "repair", "clickstream", "bad_input", "random_pulls", "adding_a_domain", "cli",
+    "models", "replay", "orphans", "apply", "architecture", "warehouse", "schedule", "contract",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 import clickstream_assets
-from clickstream_assets import dbt, layers, schemas
+from clickstream_assets import dashboards, dbt, layers, schemas
 from clickstream_assets.definitions import defs
 from clickstream_assets.domains import DOMAINS
 from clickstream_assets.settings import Settings
@@ -35,8 +35,15 @@ def _layer(graph: dg.AssetGraph, key: dg.AssetKey) -> str:
 
 
 def _of_domains(graph: dg.AssetGraph) -> list[dg.AssetKey]:
-    """What is made from a domain's data, day by day; upkeep, in the group ``ops``, knows neither layers nor days."""
-    return [key for key in graph.executable_asset_keys if graph.get(key).group_name != "ops"]
+    """What is made from a domain's data, day by day.
+
+    Upkeep, in the group ``ops``, knows neither layers nor days; a page is one file of all days.
+    """
+    return [
+        key
+        for key in graph.executable_asset_keys
+        if graph.get(key).group_name != "ops" and _layer(graph, key) != layers.DASHBOARDS
+    ]
 
 
 def test_every_key_is_schema_and_table(graph) -> None:
@@ -50,7 +57,30 @@ def test_every_group_is_layer_and_domain(graph) -> None:
     made = {f"{layer}/{domain}" for layer in layers.ORDER for domain in DOMAINS}
     without_models = {f"{layers.ENHANCED}/{name}" for name in DOMAINS if not (dbt.PROJECT / "models" / name).is_dir()}
     changes = {f"{layer}/cdc" for layer in (layers.LANDING, layers.RAW, layers.CLEANED)}
-    assert groups == made - without_models | changes
+    pages = {f"{layers.DASHBOARDS}/{page.domain}" for page in dashboards.PAGES}
+    assert groups == made - without_models | changes | pages
+
+
+def test_pages_are_made_from_what_people_query_alone(graph) -> None:
+    pages = [key for key in graph.executable_asset_keys if _layer(graph, key) == layers.DASHBOARDS]
+    assert len(pages) == len(dashboards.PAGES)
+    for key in pages:
+        # GA4's list of pulls is made with the raw tables, and is there to be queried.
+        parents = graph.get(key).parent_keys - {dg.AssetKey(schemas.GA4_PULLS.key)}
+        assert parents, key
+        # The accounts of GA4's pulls are made while raw is.
+        queried = [parent for parent in parents if parent.to_user_string() != "analytics/ga4_pulls"]
+        assert {_layer(graph, parent) for parent in queried} == {layers.ENHANCED}, key
+        assert graph.get(key).child_keys == set()
+
+
+@pytest.mark.parametrize("page", dashboards.PAGES, ids=lambda page: page.name)
+def test_a_page_is_made_again_after_every_table_of_the_graph_that_it_reads(graph, page) -> None:
+    read = {table for dataset in dashboards.load(page.name).datasets for table in dataset.tables}
+    models = {key.to_user_string().replace("/", ".") for key in graph.get_all_asset_keys()}
+    kept = {table for table in read if not table.startswith("ops.")}
+    assert kept <= models
+    assert kept <= set(page.after) <= models
 
 
 def test_layers_are_neither_skipped_nor_climbed(graph) -> None:

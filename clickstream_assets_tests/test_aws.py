@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
 import signal
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -15,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import dagster as dg
 import pytest
 import sqlglot
 
-from clickstream_assets import run
+from clickstream_assets import dashboards, dbt, run
+from clickstream_assets.dashboards import read
 from clickstream_assets.dbt import PROJECT
 from clickstream_assets.generate import generator
 from clickstream_assets.run import instance
@@ -83,8 +87,8 @@ def land(home: Home) -> int:
 
 
 @pytest.fixture(scope="module")
-def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Every table of a laptop that had the same files, as Redshift shows it."""
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every table of a laptop that had the same files, as Redshift shows it; and what its pages read."""
     with pytest.MonkeyPatch.context() as patch:
         local = use_home(tmp_path_factory.mktemp("laptop") / "home", patch, CLICKSTREAM_PII_KEY=KEY)
         assert land(local) > 1200
@@ -93,11 +97,18 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             local.run(str(FIRST), str(LAST), domain=name)
         tables = local.tables()
         assert all(len(local.query(sql)) > 500 for sql in QUERIES)
+        shown = pages(local)
     for name in EXTERNAL:  # of a text in the lake it reads 16,384 characters
         tables[name] = [tuple(v[:16_384] if isinstance(v, str) else v for v in row) for row in tables[name]]
     payloads = [row[4] for row in tables["ops.quarantine"]]
     assert sum(len(payload.encode()) > 16_000 for payload in payloads) == 4
-    return tables
+    return tables, shown
+
+
+@pytest.fixture(scope="module")
+def wanted(laptop: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Every table of a laptop that had the same files, as Redshift shows it."""
+    return laptop[0]
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +126,14 @@ def environment(s3: S3Server, aws_endpoint: str) -> Iterator[pytest.MonkeyPatch]
 def on_aws(folder: Path, s3: S3Server, twin: Twin, patch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A home whose landing, lake, catalog and warehouse are new ones on AWS."""
     empty_glue()
+    root = f"s3://{s3.bucket}/{uuid.uuid4().hex}"
     with twin.fresh_database() as name:
         settings = twin.environment | {
             "REDSHIFT_DATABASE": name,
             "CLICKSTREAM_ENVIRONMENT": "aws",
             "CLICKSTREAM_PII_KEY": KEY,
-            "CLICKSTREAM_LANDING_URI": f"s3://{s3.bucket}/{name}/landing",
-            "CLICKSTREAM_LAKE_URI": f"s3://{s3.bucket}/{name}/lake",
+            "CLICKSTREAM_LANDING_URI": f"{root}/landing",
+            "CLICKSTREAM_LAKE_URI": f"{root}/lake",
         }
         yield use_home(folder / "aws", patch, **settings)
 
@@ -158,6 +170,27 @@ def tables(home: Home) -> dict[str, Any]:
     there = {table.external for table in TABLES if table.external and home.platform.lake.version(table) is not None}
     views = {f"{schema}.{name}" for schema, name in home.query("select schema_name, name from svv_mv_info")}
     return home.tables() | {name: home.table(name) for name in there | views}
+
+
+def pages(home: Home) -> dict[str, Any]:
+    """What the pages of the dashboards read, by page and dataset, less the moments at which something was made."""
+    found = {}
+    for entry in dashboards.PAGES:
+        for data in read.read(home.platform, dashboards.load(entry.name)):
+            columns = data.dataset.columns
+            keep = [place for place, column in enumerate(columns) if column.kind not in ("moment", "number")]
+            rows = sorted(([row[place] for place in keep] for row in data.rows), key=repr)
+            found[entry.name, data.dataset.name] = (data.missing, data.cut, rows)
+    return found
+
+
+def test_every_page_shows_on_redshift_what_it_shows_on_a_laptop(ran: Home, laptop: Any) -> None:
+    shown = laptop[1]
+    # No history is asked here, and two days are no two weeks.
+    empty = {("health", "runs"), ("health", "steps"), ("journey", "cohorts")}
+    assert {key for key, (_, _, rows) in shown.items() if not rows} == empty
+    found = pages(ran)
+    assert [key for key in shown if found[key] != shown[key]] == []
 
 
 def test_every_table_of_the_warehouse_equals_that_of_a_laptop(ran: Home, wanted: dict[str, Any]) -> None:
@@ -213,11 +246,26 @@ def test_the_sql_is_redshifts_and_as_it_was_read_last(ran: Home, pytestconfig: p
         f"-- {name}\n{sqlglot.transpile(sql, read='redshift', write='redshift', pretty=True, comments=False)[0]};\n"
         for name, sql in sorted(models(ran, "compiled").items())
     ]
-    assert len(pretty) == 66
+    assert len(pretty) == 68
     text = "\n".join(pretty)
     if pytestconfig.getoption("--write-golden"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
+
+
+def test_the_last_materialization_of_a_table_tells_its_rows(ran: Home) -> None:
+    """As Redshift counts them; the lists of work have been emptied since."""
+    nodes = json.loads(dbt.manifest(ran.settings).read_text())["nodes"].values()
+    made = [node for node in nodes if node["resource_type"] == "model" and node["config"]["materialized"] != "view"]
+    found: dict[str, int] = {}
+    with instance(ran.settings) as storage:
+        for node in made:
+            name = dbt.relation(node)
+            event = storage.get_latest_materialization_event(dg.AssetKey(name.split(".")))
+            assert event is not None and event.asset_materialization is not None, name
+            found[name] = event.asset_materialization.metadata["dagster/row_count"].value
+    for name in ("sales.sales_fact", "sales.mv_daily_sales", "clickstream.daily_metrics", "ecommerce.users"):
+        assert found[name] == ran.one(f"select count(*) from {name}")[0] > 0, name
 
 
 def test_no_secret_is_in_what_runs_leave_behind(ran: Home, s3: S3Server) -> None:

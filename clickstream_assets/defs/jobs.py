@@ -5,11 +5,14 @@ from typing import Any
 
 import dagster as dg
 
-from clickstream_assets import layers
+from clickstream_assets import dashboards, layers
 from clickstream_assets.domains import DOMAINS
 
 #: the domain of change data, and its job
 CDC = "cdc"
+
+#: the pages of the dashboards, and the job that builds them
+DASHBOARDS = "dashboards"
 
 _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 
@@ -17,7 +20,7 @@ _MADE_HERE = [layer for layer in layers.ORDER if layer != layers.LANDING]
 def definitions() -> dg.Definitions:
     """The jobs, named like their domains, and those that fetch."""
     fetching = [refresh(name) for name, domain in DOMAINS.items() if domain.collect is not None]
-    return dg.Definitions(jobs=[*(job(name) for name in DOMAINS), *fetching, changes()])
+    return dg.Definitions(jobs=[*(job(name) for name in DOMAINS), *fetching, changes(), pages()])
 
 
 @cache
@@ -52,4 +55,15 @@ def refresh(name: str) -> Any:
         refresh_name(name),
         selection=dg.AssetSelection.groups(*(layers.group(layer, name) for layer in layers.ORDER)),
         description=f"{name}: fetches a day or a range of days into landing, then raw, cleaned and enhanced.",
+    )
+
+
+@cache
+def pages() -> Any:
+    """The job that builds the dashboards, whatever was made since."""
+    groups = sorted({layers.group(layers.DASHBOARDS, page.domain) for page in dashboards.PAGES})
+    return dg.define_asset_job(
+        DASHBOARDS,
+        selection=dg.AssetSelection.groups(*groups),
+        description="dashboards: builds every page from what the warehouse has now.",
     )
