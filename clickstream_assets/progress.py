@@ -89,7 +89,7 @@ class _StepLines(logging.Handler):
         elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
             self._hide()
             mark = "[green]✓[/green]" if event.event_type_value == "STEP_SUCCESS" else "[red]✗[/red]"
-            self._console.print(f"{mark} {_name(step):<28}{self._step}")
+            self._console.print(f"{mark} {_name(step):<34}{self._step}")
         elif event.event_type_value in ("PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"):
             self._hide()
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path, PurePosixPath
@@ -40,8 +40,18 @@ class Expired:
     unfinished: list[str]
 
 
-def expire(platform: Platform, domain: str, *, today: date, days: int, dry_run: bool = False) -> Expired:
+def expire(
+    platform: Platform,
+    domain: str,
+    *,
+    today: date,
+    days: int,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Expired:
     """Delete the landing files of a domain that arrived more than ``days`` days before ``today``, unless ``dry_run``.
+
+    ``progress`` is called after each file, with how many were deleted and how many are to be.
 
     Raises:
         Busy: a run of the domain is at work, which may be reading them.
@@ -50,9 +60,10 @@ def expire(platform: Platform, domain: str, *, today: date, days: int, dry_run: 
         return _expired(platform, domain, today - timedelta(days))
     with platform.exclusive(domain, "retention"):
         found = _expired(platform, domain, today - timedelta(days))
-        for files in found.loaded.values():
-            for file in files:
-                platform.landing.delete(file.path)
+        every = [file for files in found.loaded.values() for file in files]
+        for done, file in enumerate(every, start=1):
+            platform.landing.delete(file.path)
+            progress(done, len(every))
         _remove_empty(platform.landing, domain, found)
     return found
 

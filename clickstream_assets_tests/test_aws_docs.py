@@ -1,4 +1,4 @@
-"""The README's way to AWS: its commands exist, its settings suffice, its policies allow what is used and no more."""
+"""The way to AWS: its commands exist, its settings suffice, its policies allow what is used and no more."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from clickstream_assets.settings import Settings
 from clickstream_assets.storage.orphans import DECLARED
 
 ROOT = Path(settings.__file__).parent.parent
-SECTION = (ROOT / "README.md").read_text().split("\n## On AWS\n")[1].split("\n## ")[0]
-BLOCKS = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+PAGE = (ROOT / "docs" / "how-to" / "aws.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 #: a command a line
 COMMANDS = "".join(BLOCKS).replace("\\\n", " ").replace("\n  ", " ")
 POLICIES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "aws").glob("*.json"))}
@@ -68,12 +68,12 @@ def test_a_policy_names_actions_and_resources_and_nobody_s_account(name: str) ->
         assert not [r for r in listed(statement["Resource"]) if "*" in re.sub(r"(?<=[a-z])/\*$", "", r)]
 
 
-def test_the_readme_links_each_policy_and_puts_those_of_the_roles() -> None:
+def test_the_page_links_each_policy_and_puts_those_of_the_roles() -> None:
     roles = {name.removesuffix("-trust") for name in POLICIES if name.endswith("-trust")}
-    assert set(re.findall(r"\]\(docs/aws/([a-z-]+)\.json\)", SECTION)) == {n for n in POLICIES if "-trust" not in n}
+    assert set(re.findall(r"\]\(\.\./aws/([a-z-]+)\.json\)", PAGE)) == {n for n in POLICIES if "-trust" not in n}
     assert {part for parts in re.findall(r"for part in ([a-z ]+);", COMMANDS) for part in parts.split()} == roles
     for role in roles:
-        assert f"role `clickstream-{role}`" in SECTION
+        assert f"role `clickstream-{role}`" in PAGE
 
 
 def test_the_pipeline_may_touch_the_registered_tables_and_the_two_prefixes() -> None:
@@ -119,8 +119,8 @@ def test_the_exported_settings_suffice_and_each_is_needed() -> None:
             Settings.from_environment({k: v for k, v in environ.items() if k != name})
 
 
-def test_the_section_names_settings_that_exist() -> None:
-    named = set(re.findall(r"(?:CLICKSTREAM|REDSHIFT)_[A-Z_]+", SECTION))
+def test_the_page_names_settings_that_exist() -> None:
+    named = set(re.findall(r"(?:CLICKSTREAM|REDSHIFT)_[A-Z_]+", PAGE))
     assert named <= set(re.findall(r"`([A-Z_]+)`", reference.PATH.read_text()))
 
 
