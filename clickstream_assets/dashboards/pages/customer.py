@@ -137,39 +137,29 @@ WORTH = Dataset(
     order="customers desc, segment, worth",
 )
 
-FIRST = Dataset(
-    name="first_purchases",
-    tables=(_TABLE,),
-    sql=f"""
-        select first_sale_date, segment, count(*) as customers
-        from {_TABLE}
-        where first_sale_date is not null
-        group by first_sale_date, segment""",
-    columns=(
-        day("first_sale_date", "First purchase"),
-        text("segment", "Segment"),
-        count("customers", "Customers"),
-    ),
-    grain=("first_sale_date", "segment"),
-    order="first_sale_date desc, segment",
-)
 
-LAST = Dataset(
-    name="last_purchases",
-    tables=(_TABLE,),
-    sql=f"""
-        select last_sale_date, segment, count(*) as customers
-        from {_TABLE}
-        where last_sale_date is not null
-        group by last_sale_date, segment""",
-    columns=(
-        day("last_sale_date", "Last purchase"),
-        text("segment", "Segment"),
-        count("customers", "Customers"),
-    ),
-    grain=("last_sale_date", "segment"),
-    order="last_sale_date desc, segment",
-)
+def _purchases(which: str) -> Dataset:
+    """Customers by the day of their first or last purchase: counts alone, which may be of one customer."""
+    column = f"{which}_sale_date"
+    return Dataset(
+        name=f"{which}_purchases",
+        tables=(_TABLE,),
+        sql=f"""
+            select {column}, segment, count(*) as customers
+            from {_TABLE}
+            where {column} is not null
+            group by {column}, segment""",
+        columns=(
+            day(column, f"{which.title()} purchase"),
+            text("segment", "Segment"),
+            count("customers", "Customers"),
+        ),
+        grain=(column, "segment"),
+        order=f"{column} desc, segment",
+    )
+
+
+FIRST, LAST = _purchases("first"), _purchases("last")
 
 ACTIVITY = Dataset(
     name="shop_users",
