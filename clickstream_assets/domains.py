@@ -197,7 +197,8 @@ class Domain:
     """Data that belongs together: its feeds, and those of its dbt models that the ledger accounts for.
 
     ``further``: tables made from landing besides those of the feeds. ``collect``: what fetches the files of days before
-    they are loaded, where they do not arrive by themselves, as ``module:function``; ``collector``: the asset that does.
+    they are loaded, where they do not arrive by themselves, as ``module:function``; ``to_collect``: what says of which
+    days it would; ``collector``: the asset that does.
     """
 
     name: str
@@ -205,6 +206,7 @@ class Domain:
     row_models: tuple[RowModel, ...]
     further: tuple[Table, ...] = ()
     collect: str | None = None
+    to_collect: str | None = None
     collector: tuple[str, str] | None = None
 
     @property
@@ -289,6 +291,7 @@ DOMAINS = {
             ),
             further=(GA4_PULLS,),
             collect="clickstream_assets.ga4.sources:collect_days",
+            to_collect="clickstream_assets.ga4.sources:days_to_collect",
             collector=("landing", "ga4_data_api"),
         ),
         Domain(

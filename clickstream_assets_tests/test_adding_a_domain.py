@@ -24,7 +24,7 @@ from clickstream_assets.parsing.formats import Batch, Broken, Format
 from clickstream_assets.schemas import DATE, INTEGER, LINEAGE, TEXT, Column, Table
 from clickstream_assets.settings import Limits
 from clickstream_assets.storage.spark import Split
-from clickstream_assets.transforms.rules import Rule, Transform, first_broken, missing, text
+from clickstream_assets.transforms.rules import Rule, Transform, first_broken, missing, record_json, text
 from clickstream_assets_tests.conftest import Home
 
 # 1. its tables
@@ -81,7 +81,7 @@ def clean(raw: DataFrame) -> Split:
         "source_file",
         "source_line",
         "rule",
-        F.to_json(F.struct("guest")).alias("payload"),
+        record_json("guest").alias("payload"),
         F.current_timestamp().alias("quarantined_at"),
         F.col("arrived").alias("partition_date"),
     )

@@ -19,10 +19,21 @@ from clickstream_assets.settings import Settings
 from clickstream_assets.storage.orphans import DECLARED
 
 ROOT = Path(settings.__file__).parent.parent
-PAGE = (ROOT / "docs" / "how-to" / "aws.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-#: a command a line
-COMMANDS = "".join(BLOCKS).replace("\\\n", " ").replace("\n  ", " ")
+#: the way to AWS, and the one to jobs there
+AWS, JOBS = ((ROOT / "docs" / "how-to" / name).read_text() for name in ("aws.md", "glue-emr.md"))
+PAGE = AWS + JOBS
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+
+
+def commands(page: str) -> str:
+    """A command a line."""
+    return "".join(blocks(page)).replace("\\\n", " ").replace("\n  ", " ")
+
+
+BLOCKS, COMMANDS = blocks(PAGE), commands(PAGE)
 POLICIES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "aws").glob("*.json"))}
 
 ACCOUNT, BUCKET = "123456789012", "amzn-s3-demo-bucket"
@@ -97,10 +108,10 @@ def test_who_delivers_may_not_see_the_lake() -> None:
     assert resources("deliver", "s3") == {"/landing/*"}
 
 
-def exported() -> dict[str, str]:
-    """The settings that the commands export, with something in place of what the shell would fill in."""
-    found = dict(re.findall(r"^export ((?:CLICKSTREAM|REDSHIFT)_[A-Z_]+)=(.*)$", COMMANDS, re.MULTILINE))
-    known = {"account": ACCOUNT, "bucket": BUCKET, "HOME": str(Path.home())}
+def exported(text: str = commands(AWS)) -> dict[str, str]:
+    """The settings that commands export, with something in place of what the shell would fill in."""
+    found = dict(re.findall(r"^export ((?:CLICKSTREAM|REDSHIFT)_[A-Z_]+)=(.*)$", text, re.MULTILINE))
+    known = {"account": ACCOUNT, "bucket": BUCKET, "HOME": str(Path.home()), "application": "00f1"}
     return {
         name: re.sub(r"\$\{?(\w+)\}?", lambda match: known[match[1]], re.sub(r"\$\(.*\)", "filled-in" * 4, value))
         for name, value in found.items()
@@ -117,6 +128,25 @@ def test_the_exported_settings_suffice_and_each_is_needed() -> None:
     for name in environ.keys() - {"CLICKSTREAM_HOME", "CLICKSTREAM_ENVIRONMENT"}:
         with pytest.raises(SettingsError, match=f"{name} is not set"):
             Settings.from_environment({k: v for k, v in environ.items() if k != name})
+
+
+@pytest.mark.parametrize("service", ["glue", "emr-serverless"])
+def test_the_settings_of_jobs_suffice_and_each_is_needed(service: str) -> None:
+    (block,) = (block for block in blocks(JOBS) if f"CLICKSTREAM_SPARK_JOBS={service}" in block)
+    environ = exported(block.replace("\\\n", " "))
+    jobs = Settings.from_environment(exported() | environ).spark_jobs
+    assert jobs and jobs.service == service
+    for name in environ.keys() - {"CLICKSTREAM_SPARK_JOBS"}:
+        with pytest.raises(SettingsError, match=f"{name} is not set"):
+            Settings.from_environment(exported() | {k: v for k, v in environ.items() if k != name})
+
+
+def test_jobs_may_touch_the_lake_and_the_package_alone() -> None:
+    assert resources("job", "s3") == {"", "/jobs/*", "/lake/*"}
+    assert {action for action, resource in allowed("job") if resource.endswith("/jobs/*")} == {
+        "s3:GetObject", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"
+    }  # fmt: skip
+    assert resources("launch", "s3") == set()
 
 
 def test_the_page_names_settings_that_exist() -> None:
@@ -149,7 +179,9 @@ def test_aws_knows_the_commands_and_their_options() -> None:
         given = set(re.findall(r"(?<=\s)--([a-z-]+)", arguments))
         members = {xform_name(name, "-"): name for name in shape.members}
         unknown += [(service, operation, option) for option in given - members.keys() - OPTIONS]
-        missing = set(shape.required_members) - {members[option] for option in given & members.keys()}
+        # A token by which a request is told from its repetition, the command line makes.
+        needed = {n for n in shape.required_members if not shape.members[n].metadata.get("idempotencyToken")}
+        missing = needed - {members[option] for option in given & members.keys()}
         unknown += [(service, operation, "lacks", name) for name in missing]
     assert not unknown
     assert called >= {"iam", "ec2", "s3api", "redshift-serverless", "redshift-data", "sts", "glue"}

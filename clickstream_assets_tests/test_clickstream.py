@@ -94,17 +94,21 @@ def test_records_that_break_a_rule_are_told_by_its_name(home: Home) -> None:
         ],
         "bad_quantity": [event(f"q{n}", good, quantity=value) for n, value in enumerate((-1, 1.5, "two", 2**31 + 1))],
         "bad_price": [event(f"p{n}", good, price=value) for n, value in enumerate((-0.01, "abc", 1e10))],
+        "revenue_too_large": [
+            event("r1", good, quantity=2**31, price=4_656_612.88), event("r2", good, quantity=2**31, price=2**31)
+        ],
         "text_too_long": [event("l", good, page_url="é" * 40_000)],
     }  # fmt: skip
     kept = [
         event("k1", "2026-03-03T23:59:59.999999Z"), event("k2", "2024-01-01T00:00:00Z"), event("k3", good, quantity=0),
         event("k4", good, quantity=2**31, price="0.005"), event("k5", good, price=9_999_999_999.99),
+        event("k6", good, quantity=2**31, price=4_656_612.87),
     ]  # fmt: skip
     land(home, "2026-03-02", "x", *kept, *(one for records in wrong.values() for one in records))
     load(home.platform, ["2026-03-02"])
     found = home.query("select rule, count(*) from ops.quarantine group by 1")
     assert dict(found) == {rule: len(records) for rule, records in wrong.items()}
-    assert home.query(f"select event_id from {CLEANED} order by 1") == [(f"k{n}",) for n in range(1, 6)]
+    assert home.query(f"select event_id from {CLEANED} order by 1") == [(f"k{n}",) for n in range(1, 7)]
     assert home.query("select distinct partition_date from ops.quarantine") == [(date(2026, 3, 2),)]
 
 

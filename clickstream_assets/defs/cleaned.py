@@ -1,13 +1,18 @@
 """Raw → cleaned: typed, valid rows; those that break a rule go to the quarantine. One asset per feed."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from clickstream_assets import guards, layers, partitions, policies
 from clickstream_assets.domains import DOMAINS, Domain, Feed
 from clickstream_assets.platform import Platform
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from clickstream_assets.storage.cleaning import Elsewhere
 
 
 def definitions() -> dg.Definitions:
@@ -35,7 +40,7 @@ def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
         repaired = partitions.repaired(context)
         with platform.exclusive(domain.name, f"cleaning {feed.cleaned.name}"):
             staged = cleaning.stage(
-                platform.spark,
+                _engine(context, platform, feed),
                 platform.lake,
                 source=raw.snapshot(repaired, by=feed.cleaned.day),
                 target=feed.cleaned,
@@ -47,3 +52,12 @@ def _cleaned(domain: Domain, feed: Feed) -> dg.AssetsDefinition:
             yield from guards.report(context, staged, platform)
 
     return cleaned
+
+
+def _engine(context: dg.AssetExecutionContext, platform: Platform, feed: Feed) -> "SparkSession | Elsewhere":
+    """What cleans a feed's rows by the current settings: a session, or jobs of AWS."""
+    if platform.settings.spark_jobs is None:
+        return platform.spark
+    from clickstream_assets.spark_jobs.launch import Jobs  # takes as long to import as to clean a small day
+
+    return Jobs(context, platform, feed, platform.settings.spark_jobs)

@@ -1,4 +1,6 @@
-"""Raw → cleaned: run a transform over a snapshot and stage what it accepts and what it rejects, by day.
+"""Raw → cleaned: have a transform run over a snapshot, and stage what it accepts and what it rejects, by day.
+
+What is to be done is planned here, where the catalog and the ledger are; ``shaping`` does it, where the engine is.
 
 A day is made from all its raw rows, whenever they arrived. Where rows were only added since it was made last, its
 untouched hours stay as they are: an arrival costs the hours that it touches. ``_Partial`` tells why that is exact.
@@ -6,13 +8,13 @@ untouched hours stay as they are: an arrival costs the hours that it touches. ``
 
 from __future__ import annotations
 
-import functools
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
-from functools import reduce
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -20,33 +22,32 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clickstream_assets import totals
-from clickstream_assets.schemas import CLICKSTREAM_CLEANED, QUARANTINE, TEXT_BYTES, Table
-from clickstream_assets.storage import spark
+from clickstream_assets.schemas import CLICKSTREAM_CLEANED, QUARANTINE, Table
+from clickstream_assets.storage import shaping
 from clickstream_assets.storage.lake import Lake, Snapshot, SnapshotFile, StagedWriter
+from clickstream_assets.storage.shaping import Cleaned, Work
 from clickstream_assets.storage.slices import BY_HOUR
 from clickstream_assets.storage.staged import Account, Staged, StagedFile, count_by_day
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from clickstream_assets.storage.spark import Split
     from clickstream_assets.transforms.rules import Transform
 
 
 _TYPES = {field.name: field.type for table in (QUARANTINE, CLICKSTREAM_CLEANED) for field in table.arrow}
 
 
-#: rows from which on two parts are cleaned at the same time, and rows of a part of a large day
-_FOR_TWO, _OF_A_PART = 200_000, 500_000
-
 #: rows of days that are cleaned together, where there are several days
 _AT_ONCE = 2_000_000
 
-#: what ``Transform.same`` says of a raw row
-_SAME = "_same"
 
-#: events with copies whose rows are fetched; of more the engine keeps them
-_FETCHED = 100_000
+class Elsewhere(ABC):
+    """What has days cleaned by an engine that this process has no session of."""
+
+    @abstractmethod
+    def clean(self, work: Sequence[Work]) -> Iterable[Cleaned]:
+        """As ``shaping.clean`` does each piece of work."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,8 @@ class _Made:
     rejects: Snapshot
 
 
-@dataclass
-class _Counts:
-    """Rows per day, counted by the engine or from Parquet footers."""
-
-    out: Counter[date] = field(default_factory=Counter)
-    rejected: Counter[date] = field(default_factory=Counter)
-    duplicate: Counter[date] = field(default_factory=Counter)
-
-
 def stage(
-    session: SparkSession,
+    engine: SparkSession | Elsewhere,
     lake: Lake,
     *,
     source: Snapshot,
@@ -103,14 +95,16 @@ def stage(
 ) -> Staged:
     """Run a transform over the source's files, and stage the days of ``target``.
 
-    ``made``: the ledger rows of the target. Rejected rows are looked for only when the accepted ones and the copies are
-    fewer than the source's: all are counted, from Parquet footers or by the engine, so that a day without rejects costs
-    one pass.
+    ``engine``: a session, or what has the work done elsewhere. ``made``: the ledger rows of the target.
     """
-    parts = [
-        _stage(session, lake, replace(source, files=files), target, transform, together, run_id, made)
+    groups = [
+        _planned(lake, replace(source, files=files), target, transform, together, run_id, made)
         for together, files in _together(source, days)
     ]
+    work = [group.work for group in groups]
+    clean = engine.clean if isinstance(engine, Elsewhere) else partial(_here, engine, lake)
+    done = iter(clean([piece for piece in work if piece.files]))
+    parts = [_staged(lake, group, next(done) if group.work.files else Cleaned()) for group in groups]
     rules: Counter[str] = Counter()
     for part in parts:
         rules.update(part.rejected_by_rule)
@@ -145,8 +139,21 @@ def _together(source: Snapshot, days: Sequence[date]) -> list[tuple[list[date], 
     return [(group, tuple(file for day in group for file in source.of(day))) for group in groups]
 
 
-def _stage(
-    session: SparkSession,
+@dataclass(frozen=True)
+class _Group:
+    """Days that are cleaned together: their raw files, what is to be done of them, and what stays of partial days."""
+
+    source: Snapshot
+    work: Work
+    partial: Mapping[date, _Partial]
+
+
+def _here(session: SparkSession, lake: Lake, work: Iterable[Work]) -> Iterator[Cleaned]:
+    """Work done by a session of this process, a piece when it is asked for."""
+    return (shaping.clean(session, lake, piece) for piece in work)
+
+
+def _planned(
     lake: Lake,
     source: Snapshot,
     target: Table,
@@ -154,63 +161,56 @@ def _stage(
     days: Sequence[date],
     run_id: str,
     made: Mapping[date, Account],
-) -> Staged:
-    """The same of days that are cleaned at the same time."""
-    from pyspark.sql import functions as F
+) -> _Group:
+    """What is to be done to clean the days at the same time."""
+    partial = _partial_days(lake, source, target, transform, days, made) if source.files else {}
+    work = Work(
+        source=source.table,
+        target=target,
+        transform=transform,
+        run_id=run_id,
+        days=days,
+        files=_wanted(source, partial),
+        rows_in=sum(partial[day].rows_in if day in partial else source.rows(day) for day in days),
+        hours={day: list(part.hours) for day, part in partial.items()},
+        by_hour=[day for day in days if target.hour and (day in partial or source.rows(day) >= BY_HOUR)],
+        elsewhere={day: part.elsewhere for day, part in partial.items()},
+    )
+    return _Group(source, work, partial)
 
-    if not source.files:
-        return Staged(target, days, (), (), [Account(day, 0, 0) for day in days], run_id, made_by=transform.identity)
-    partial = _partial_days(lake, source, target, transform, days, made)
-    wanted = _wanted(source, partial)
-    rows = _rows(session, source, target, partial, wanted)
-    parts = [_rows(session, source, target, partial, part) for part in _parts(wanted)]
-    by_hour = [day for day in days if target.hour and (day in partial or source.rows(day) >= BY_HOUR)]
-    counts = _Counts()
-    clean = transform.over(rows)
-    if transform.unique is None:
-        accepted = [clean(part).accepted for part in parts]
-    else:
-        accepted = _without_copies(rows, parts, target, transform, clean, partial, counts)
-    with ThreadPoolExecutor(2, thread_name_prefix="clean") as threads:
-        write = functools.partial(spark.write, lake, target, days, by_hour=by_hour)
-        written = threads.map(write, [part.select(*target.arrow.names) for part in accepted])
-        files = [file for of_part in written for file in of_part]
-    counts.out = count_by_day(files)
-    rows_in = sum(partial[day].rows_in if day in partial else source.rows(day) for day in days)
-    quarantine: list[StagedFile] = []
-    if counts.out.total() + counts.duplicate.total() != rows_in:
-        payload = F.when(F.octet_length("payload") > TEXT_BYTES, F.substring("payload", 1, TEXT_BYTES // 4))
-        rejected = clean(rows).rejected.withColumns(
-            {
-                "asset": F.lit(target.name),
-                "run_id": F.lit(run_id),
-                "payload": F.coalesce(payload, "payload"),  # a character has four bytes at most
-            }
-        )
-        if target.hour is None:
-            rejected = rejected.withColumn("partition_hour", F.lit(None).cast("bigint"))
-        quarantine = spark.write(lake, QUARANTINE, days, rejected.select(*QUARANTINE.arrow.names))
-    kept: list[StagedFile] = []
-    for part in partial.values():
+
+def _staged(lake: Lake, group: _Group, made: Cleaned) -> Staged:
+    """The files that were made, with what stays of partial days, and the account of each day."""
+    source, work = group.source, group.work
+    quarantine, kept = list(made.quarantine), list[StagedFile]()
+    duplicate = Counter(made.duplicate)
+    for part in group.partial.values():
         kept += part.kept
-        counts.duplicate[part.day] += part.duplicates
-        quarantine += _staged(lake, part)
-    counts.out += count_by_day(kept)
-    counts.rejected = count_by_day(quarantine)
+        duplicate[part.day] += part.duplicates
+        quarantine += _rejects(lake, part)
+    out, rejected = count_by_day([*made.files, *kept]), count_by_day(quarantine)
     accounts = [
         Account(
             day,
             source.rows(day),
-            counts.out[day],
-            rejected=counts.rejected[day],
-            duplicate=counts.duplicate[day],
+            out[day],
+            rejected=rejected[day],
+            duplicate=duplicate[day],
             source_snapshot=source.version(day),
         )
-        for day in days
+        for day in work.days
     ]
-    rules = lake.count_values(quarantine, "rule")
-    made_by = transform.identity
-    return Staged(target, days, files, quarantine, accounts, run_id, kept, rejected_by_rule=rules, made_by=made_by)
+    return Staged(
+        work.target,
+        work.days,
+        made.files,
+        quarantine,
+        accounts,
+        work.run_id,
+        kept,
+        rejected_by_rule=lake.count_values(quarantine, "rule"),
+        made_by=work.transform.identity,
+    )
 
 
 def _wanted(source: Snapshot, partial: Mapping[date, _Partial]) -> list[SnapshotFile]:
@@ -221,97 +221,6 @@ def _wanted(source: Snapshot, partial: Mapping[date, _Partial]) -> list[Snapshot
         return part is None or hours is None or any(hours[0] <= hour <= hours[1] for hour in part.hours)
 
     return [file for file in source.files if wanted(file)]
-
-
-def _parts(files: Sequence[SnapshotFile]) -> list[list[SnapshotFile]]:
-    """The files in parts with about as many rows each, of which two are cleaned at a time.
-
-    Sail computes with all cores and writes with one, which then waits for itself: 1,000,000 events took one core 10 s.
-    More than two of a large day, since what is being written is held in memory.
-    """
-    ordered = sorted(files, key=lambda file: (file.day, file.hours or (0, 0)))
-    total = sum(file.rows for file in files)
-    count = max(1 if total < _FOR_TWO else 2, round(total / _OF_A_PART))
-    parts: list[list[SnapshotFile]] = [[] for _ in range(count)]
-    before = 0
-    for file in ordered:
-        parts[min(before * count // max(total, 1), count - 1)].append(file)
-        before += file.rows
-    return [part for part in parts if part]
-
-
-def _rows(
-    session: SparkSession,
-    source: Snapshot,
-    target: Table,
-    partial: Mapping[date, _Partial],
-    files: Sequence[SnapshotFile],
-) -> DataFrame:
-    """The rows of these files that are to be cleaned: of whole days, and of the hours of partial ones."""
-    from pyspark.sql import functions as F
-
-    rows = session.read.schema(source.table.spark).parquet(*(file.uri for file in files))
-    if not partial:
-        return rows
-    day, hour = F.col(target.day), F.col(str(target.hour))
-    conditions: list[Column] = [(day == part.day) & hour.isin(list(part.hours)) for part in partial.values()]
-    return rows.where(reduce(lambda a, b: a | b, conditions, ~day.isin(list(partial))))
-
-
-def _without_copies(
-    rows: DataFrame,
-    parts: Sequence[DataFrame],
-    target: Table,
-    transform: Transform,
-    clean: Callable[[DataFrame], Split],
-    partial: Mapping[date, _Partial],
-    counts: _Counts,
-) -> list[DataFrame]:
-    """The accepted rows of the parts, one per event and day: of copies the one whose payload has the greatest SHA-256.
-
-    Events that have one row, nearly all, go through without being compared; the others are told apart first, by their
-    ids alone: to sort 1,000,000 rows with all their columns would take longer than to clean them.
-    """
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    session = rows.sparkSession
-    key = of_cleaned = [target.day, str(transform.unique)]
-    if transform.same is not None:
-        rows, *parts = (some.withColumn(_SAME, transform.same()) for some in (rows, *parts))
-        key = [target.day, _SAME]
-    several = rows.groupBy(*key).count().where("count > 1").select(*key).toArrow()
-    elsewhere = _of_days(key, [(part.day, part.elsewhere) for part in partial.values()])
-    ids = pa.concat_tables([several.cast(elsewhere.schema), elsewhere]).group_by(key).aggregate([])
-    if not ids.num_rows:
-        return [clean(part).accepted for part in parts]
-    compared = F.broadcast(session.createDataFrame(ids))
-    single = [clean(part.join(compared, key, "left_anti")).accepted for part in parts]
-    copied = rows.join(compared, key, "left_semi")
-    fetched = ids.num_rows <= _FETCHED
-    if fetched:  # so that all rows are looked through once
-        copied = session.createDataFrame(copied.toArrow(), copied.schema)
-    copies = clean(copied).accepted
-    greatest = F.sha2(F.to_json(F.struct(*target.payload)), 256).desc()
-    ranked = copies.withColumn("_kept", F.row_number().over(Window.partitionBy(*of_cleaned).orderBy(greatest)) == 1)
-    if elsewhere.num_rows:
-        there = session.createDataFrame(elsewhere.append_column("_there", pa.repeat(True, elsewhere.num_rows)))
-        ranked = ranked.join(there, key, "left").withColumn("_kept", F.col("_kept") & F.col("_there").isNull())
-    ranked = ranked.select(*target.arrow.names, "_kept")
-    if fetched:  # and these cleaned once, not for the count too
-        ranked = session.createDataFrame(ranked.toArrow(), ranked.schema)
-    for day, count in ranked.where("not _kept").groupBy(target.day).count().collect():
-        counts.duplicate[day] += count
-    best = ranked.where("_kept").drop("_kept")
-    return [single[0].unionByName(best), *single[1:]]
-
-
-def _of_days(key: Sequence[str], ids: Sequence[tuple[date, pa.Array]]) -> pa.Table:
-    schema = pa.schema([(key[0], pa.date32()), (key[1], pa.string())])
-    tables = [
-        pa.table([pa.repeat(pa.scalar(day, pa.date32()), len(of_day)), of_day], schema=schema) for day, of_day in ids
-    ]
-    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def _partial_days(
@@ -399,7 +308,7 @@ def _flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _staged(lake: Lake, part: _Partial) -> list[StagedFile]:
+def _rejects(lake: Lake, part: _Partial) -> list[StagedFile]:
     """The rejected rows that stay, in a file of their own."""
     writer = StagedWriter(lake, QUARANTINE, part.day, QUARANTINE.arrow)
     if part.rejects.num_rows:

@@ -1,6 +1,7 @@
 """Spark sessions, and the one way in which rows that Spark has become staged files.
 
-The engine is Sail inside this process unless ``SPARK_REMOTE`` names a Spark Connect endpoint. Transforms do not know.
+The engine is Sail inside this process, a Spark Connect endpoint that ``SPARK_REMOTE`` names, or, in a job, the Spark
+that runs the job, which may be 3.5. Transforms do not know.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING
 from clickstream_assets import faults
 from clickstream_assets.schemas import Table
 from clickstream_assets.settings import export, exported
-from clickstream_assets.storage.lake import Lake
+from clickstream_assets.storage.lake import Workplace
 from clickstream_assets.storage.s3 import ATTEMPTS, S3
 from clickstream_assets.storage.staged import StagedFile
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def session(remote: str | None = None, *, on_s3: bool = False) -> SparkSession:
     """The process's Spark session; UTC, ended when the process ends. ``on_s3``: the embedded engine will need S3."""
     from pyspark.sql import SparkSession
 
+    embedded = remote is None
     if remote is None:
         # A proxy for the internet is none for a server in this process; gRPC would ask it all the same.
         export({"RUST_LOG": "error", "no_grpc_proxy": "127.0.0.1"})
@@ -58,20 +62,62 @@ def session(remote: str | None = None, *, on_s3: bool = False) -> SparkSession:
             server.start(background=True)
         remote = f"sc://127.0.0.1:{server.listening_address[1]}"
         atexit.register(server.stop)
-    spark = SparkSession.builder.remote(remote).getOrCreate()
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
-    # It looks for IPython at each call, to say in errors where the call stood: 0.2 s of a small run.
-    spark.conf.set("spark.python.sql.dataFrameDebugging.enabled", "false")
-    # Spark on a JVM writes 96-bit time stamps unless told otherwise, which Iceberg does not take.
-    spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+    spark = SparkSession.builder.remote(remote).create()
+    _configure(spark)
+    if embedded:  # on a JVM it is static, and the server's to say
+        # It looks for IPython at each call, to say in errors where the call stood: 0.2 s of a small run.
+        spark.conf.set("spark.python.sql.dataFrameDebugging.enabled", "false")
     # Each error is raised here; the client would print it as JSON too.
     logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     atexit.register(spark.stop)  # runs before server.stop: the other way round hangs
     return spark
 
 
+def of_a_job() -> SparkSession:
+    """The session of the Spark application that this process drives, Spark 3.5 or newer; UTC."""
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.getOrCreate()
+    _configure(spark)
+    # As in Spark 4 by default. Spark 3.5 would refuse to read and write what is older than 1900.
+    for mode in ("datetimeRebaseModeInRead", "datetimeRebaseModeInWrite"):
+        spark.conf.set(f"spark.sql.parquet.{mode}", "CORRECTED")
+    # For ``rules.try_cast``; what Spark 4 would raise in this mode, the transforms ask for as null anyway.
+    spark.conf.set("spark.sql.ansi.enabled", "false")
+    return spark
+
+
+def _configure(spark: SparkSession) -> None:
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    # Spark on a JVM writes 96-bit time stamps unless told otherwise, which Iceberg does not take.
+    spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+
+
+def fetched(rows: DataFrame) -> pa.Table:
+    """The rows, in this process."""
+    import pyarrow as pa
+
+    if hasattr(type(rows), "toArrow"):
+        return rows.toArrow()
+    from pyspark.sql.pandas.types import to_arrow_schema  # Spark 3.5
+
+    return pa.Table.from_pylist([row.asDict() for row in rows.collect()], to_arrow_schema(rows.schema))
+
+
+def frame(session: SparkSession, rows: pa.Table, schema: StructType | str | None = None) -> DataFrame:
+    """Rows of this process for the engine; ``schema``: where it is not plain from theirs."""
+    from pyspark.sql import DataFrame
+
+    if hasattr(DataFrame, "toArrow"):
+        return session.createDataFrame(rows, schema)
+    from pyspark.sql.pandas.types import from_arrow_schema  # Spark 3.5
+
+    values = [tuple(row.values()) for row in rows.to_pylist()]
+    return session.createDataFrame(values, schema or from_arrow_schema(rows.schema))
+
+
 def write(
-    lake: Lake, table: Table, days: Sequence[date], rows: DataFrame, *, by_hour: Collection[date] = ()
+    lake: Workplace, table: Table, days: Sequence[date], rows: DataFrame, *, by_hour: Collection[date] = ()
 ) -> list[StagedFile]:
     """Stage rows by day; of the days ``by_hour`` each hour has a file of its own.
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from clickstream_assets.schemas import CLICKSTREAM_EVENT, TEXT_BYTES
-from clickstream_assets.storage.spark import Split
+from clickstream_assets.storage.spark import Split, fetched, frame
 from clickstream_assets.transforms import rules
 from clickstream_assets.transforms.rules import (
     Rule,
@@ -24,8 +24,10 @@ from clickstream_assets.transforms.rules import (
     longer_than_text,
     missing,
     money,
+    record_json,
     text,
     text_of,
+    try_cast,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 _QUANTITY = r"^[0-9]{1,10}(\.0+)?$"
 _MOST = 2**31
+
+#: digits that revenue has before the point
+_REVENUE_DIGITS = 16
 
 #: texts that a warehouse must be able to take
 _TEXTS = (
@@ -70,6 +75,11 @@ RULES = (
         lambda: ~missing("price") & F.col("_price").isNull(),
     ),
     Rule(
+        "revenue_too_large",
+        "price × quantity is more than 9,999,999,999,999,999.99.",
+        lambda: F.col("_revenue") >= F.lit(10**_REVENUE_DIGITS).cast("decimal(17,0)"),
+    ),
+    Rule(
         "text_too_long",
         f"A text of the event has more than {TEXT_BYTES:,} bytes in UTF-8.",
         lambda: longer_than_text(*_TEXTS),
@@ -85,6 +95,7 @@ def clean(robots: DataFrame, raw: DataFrame) -> Split:
     # What several columns or rules need is a column first: expressions are written out wherever they are used, and to
     # plan them takes as long as to clean 10,000 rows.
     raw = raw.withColumns({"_price": money("price"), "_url": text("page_url")})
+    raw = raw.withColumn("_revenue", F.col("_price") * _quantity().cast("decimal(10,0)"))
     known = raw.join(F.broadcast(robots), raw.user_agent == robots._robot, "left")
     kept = accepted(
         known,
@@ -114,7 +125,7 @@ def clean(robots: DataFrame, raw: DataFrame) -> Split:
         _quantity().alias("quantity"),
         F.col("_price").alias("price"),
         F.upper(text("currency")).alias("currency"),
-        (F.col("_price") * _quantity().cast("decimal(10,0)")).cast("decimal(18,2)").alias("revenue"),
+        try_cast(F.col("_revenue"), "decimal(18,2)").alias("revenue"),
         text("properties").alias("properties"),
         "extra",
         F.col("ingestion_timestamp").alias("ingested_at"),
@@ -124,7 +135,7 @@ def clean(robots: DataFrame, raw: DataFrame) -> Split:
         "source_file",
         "source_line",
         first_broken(RULES).alias("rule"),
-        F.to_json(F.struct(*_RECORD)).alias("payload"),
+        record_json(*_RECORD).alias("payload"),
         F.current_timestamp().alias("quarantined_at"),
         F.col("event_date").alias("partition_date"),
         F.col("event_hour").alias("partition_hour"),
@@ -135,7 +146,7 @@ def clean(robots: DataFrame, raw: DataFrame) -> Split:
 def _quantity() -> Column:
     """A whole number, or null."""
     value = text("quantity")
-    return F.when(value.rlike(_QUANTITY), F.substring_index(value, ".", 1).try_cast("bigint"))
+    return F.when(value.rlike(_QUANTITY), try_cast(F.substring_index(value, ".", 1), "bigint"))
 
 
 #: scheme, user, host and port of an address
@@ -144,7 +155,7 @@ _AUTHORITY = r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*"
 
 def _path() -> Column:
     """``/p/1`` of ``https://shop.example/p/1?a=b#c``; ``/`` where there is none."""
-    path = F.regexp_replace(F.regexp_replace("_url", "[?#].*$", ""), f"^{_AUTHORITY}", "")
+    path = F.regexp_replace(F.regexp_replace("_url", "(?s)[?#].*", ""), f"^{_AUTHORITY}", "")
     return F.when(path == "", F.lit("/")).otherwise(path)
 
 
@@ -156,10 +167,20 @@ def _host(column: str) -> Column:
 
 
 def _parameter(name: str) -> Column:
-    """A parameter of page_url, decoded; looked for where the address has its name at all."""
+    """A parameter of page_url, decoded; looked for where the address has its name at all.
+
+    It stays as it is where an escape is none, which Java sees otherwise (it takes %+1 for %01), or where the bytes are
+    not UTF-8: Java makes U+FFFD of them, Sail nothing.
+    """
     url = F.col("_url")
     found = F.regexp_extract(F.when(url.contains(f"{name}="), url), f"^[^?#]*[?](?:[^#]*&)?{name}=([^&#]+)", 1)
-    return F.when(found != "", F.coalesce(text_of(F.try_url_decode(found)), found))
+    decode = getattr(F, "try_url_decode", None) or F.url_decode  # the latter in Spark 3.5
+    decoded = decode(F.when(~found.rlike(_BROKEN_ESCAPE), found))
+    return F.when(found != "", F.coalesce(text_of(F.when(~decoded.contains("\ufffd"), decoded)), found))
+
+
+#: a per cent sign without two hexadecimal digits
+_BROKEN_ESCAPE = "(?s)%([^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f]|[0-9A-Fa-f]?$)"
 
 
 def _click_id() -> Column:
@@ -171,9 +192,9 @@ def _click_id() -> Column:
 
 def robots(raw: DataFrame) -> DataFrame:
     """Those user agents of the rows in which a pattern of the list finds something, as ``_robot``."""
-    agents = raw.select("user_agent").distinct().where("user_agent is not null").toArrow()["user_agent"]
+    agents = fetched(raw.select("user_agent").distinct().where("user_agent is not null"))["user_agent"]
     found = agents.filter(reduce(pc.or_, (pc.match_substring_regex(agents, some) for some in _patterns())))
-    return raw.sparkSession.createDataFrame(pa.table({"_robot": found.cast(pa.string())}), "_robot string")
+    return frame(raw.sparkSession, pa.table({"_robot": found.cast(pa.string())}), "_robot string")
 
 
 @cache

@@ -17,6 +17,7 @@ from clickstream_assets.transforms.rules import (
     longer_than_text,
     missing,
     money,
+    record_json,
     text,
     timestamp,
 )
@@ -84,7 +85,7 @@ def clean(raw: DataFrame) -> Split:
         "source_file",
         "source_line",
         first_broken(RULES).alias("rule"),
-        F.to_json(F.struct(*_RECORD)).alias("payload"),
+        record_json(*_RECORD).alias("payload"),
         F.current_timestamp().alias("quarantined_at"),
         F.col("ingestion_date").alias("partition_date"),
     )

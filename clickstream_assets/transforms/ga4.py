@@ -11,15 +11,24 @@ from pyspark.sql import functions as F
 from clickstream_assets.ga4.reports import DATE, REPORTS, Report
 from clickstream_assets.schemas import TEXT_BYTES
 from clickstream_assets.storage.spark import Split
-from clickstream_assets.transforms.rules import Rule, Transform, accepted, first_broken, keeps, longer_than_text
+from clickstream_assets.transforms.rules import (
+    Rule,
+    Transform,
+    accepted,
+    first_broken,
+    keeps,
+    longer_than_text,
+    record_json,
+    try_cast,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 _ORIGIN = ("pulled_at", "origin", "is_synthetic", "time_zone", "row_key", "source_file", "source_line")
 
-#: a whole number that a bigint holds
-_WHOLE = "^[0-9]{1,18}$"
+#: a whole number that a bigint holds; nothing is trimmed here, and Java finds $ before a line's end too
+_WHOLE = r"^[0-9]{1,18}\z"
 
 
 def rules(report: Report) -> tuple[Rule, ...]:
@@ -78,7 +87,7 @@ def clean(raw: DataFrame, report: Report) -> Split:
         checks,
         F.col("date").alias(report.dimensions[DATE]),
         *report.key,
-        *(F.col(metric.column).try_cast("bigint").alias(metric.column) for metric in report.metrics),
+        *(try_cast(F.col(metric.column), "bigint").alias(metric.column) for metric in report.metrics),
         *_ORIGIN,
         F.current_timestamp().alias("processed_at"),
         "date",
@@ -87,7 +96,7 @@ def clean(raw: DataFrame, report: Report) -> Split:
         "source_file",
         "source_line",
         first_broken(checks).alias("rule"),
-        F.to_json(F.struct(*report.columns.values(), "extra")).alias("payload"),
+        record_json(*report.columns.values(), "extra").alias("payload"),
         F.current_timestamp().alias("quarantined_at"),
         F.col("date").alias("partition_date"),
     )

@@ -94,6 +94,20 @@ def text_of(value: Column) -> Column:
     return F.when(F.length(trimmed) > 0, trimmed)
 
 
+def record_json(*columns: Column | str) -> Column:
+    """These columns as an object of JSON, the same text whatever the engine: null columns are not in it.
+
+    Java writes escapes with capitals, ``\\u001F``, Sail ``\\u001f``: only of the nine control characters that have a
+    letter in their number and no escape of their own. A control character itself, which JSON has none of, stands in
+    for escaped backslashes meanwhile, so that a text with a backslash and ``u001F`` stays what it is.
+    """
+    json = F.to_json(F.struct(*columns))
+    alike = F.replace(json, F.lit("\\\\"), F.lit("\1"))
+    for number in (0x0B, 0x0E, 0x0F, *range(0x1A, 0x20)):
+        alike = F.replace(alike, F.lit(f"\\u{number:04X}"), F.lit(f"\\u{number:04x}"))
+    return F.when(json.contains("\\u00"), F.replace(alike, F.lit("\1"), F.lit("\\\\"))).otherwise(json)
+
+
 def missing(column: str) -> Column:
     """True where a column is null, empty or blank."""
     return text(column).isNull()
@@ -104,6 +118,21 @@ def longer_than_text(*columns: str) -> Column:
     return reduce(operator.or_, (F.octet_length(column) > TEXT_BYTES for column in columns))
 
 
+def try_cast(value: Column, kind: str) -> Column:
+    """The value as another type; null where it is none of it.
+
+    Spark 3.5 has no such function of columns; what its cast makes of a text that fits no type is null, unless its
+    ``ansi`` mode is on, which ``spark.of_a_job`` turns off.
+    """
+    # Asked of the class: a column has whatever it is asked for, as a field of its value.
+    return value.try_cast(kind) if hasattr(type(value), "try_cast") else value.cast(kind)
+
+
+def without_zeros(value: Column) -> Column:
+    """Digits without the zeros before the first other one."""
+    return F.call_function("ltrim", F.lit("0"), value)  # F.ltrim takes no second argument in Spark 3.5
+
+
 def timestamp(column: str) -> Column:
     """``YYYY-MM-DD[T ]HH:MM:SS[.f][Z|±hh:mm]`` as UTC microseconds, naive meaning UTC; null for anything else.
 
@@ -111,7 +140,7 @@ def timestamp(column: str) -> Column:
     Redshift know no other.
     """
     value = text(column)
-    time = F.when(value.rlike(TIMESTAMP), value.try_cast("timestamp"))
+    time = F.when(value.rlike(TIMESTAMP), try_cast(value, "timestamp"))
     return F.when(F.year(time).between(1, 9999), time)
 
 
@@ -123,17 +152,17 @@ def money(column: str) -> Column:
     amount there is, is cast as it is: 2,000,000 sales took 13 s without, and take 2 s.
     """
     value = text(column)
-    return F.when(value.rlike(_PLAIN), value.try_cast("decimal(12,2)")).otherwise(_any_money(value))
+    return F.when(value.rlike(_PLAIN), try_cast(value, "decimal(12,2)")).otherwise(_any_money(value))
 
 
 def _any_money(value: Column) -> Column:
     """``money`` of any number."""
     sign, digits, exponent = (F.regexp_extract(value, _NUMBER, group) for group in (1, 2, 3))
     whole = F.substring_index(digits, ".", 1)
-    shift = F.coalesce(exponent.try_cast("int"), F.lit(0))
+    shift = F.coalesce(try_cast(exponent, "int"), F.lit(0))
     padded = F.concat(F.lit("0" * 99), whole, F.regexp_extract(digits, r"\.([0-9]*)", 1), F.lit("0" * 102))
     point = F.length(whole) + shift + 99
-    units = F.ltrim(F.substring(padded, F.lit(1), point), F.lit("0"))
-    exact = F.concat(F.lit("0"), units, F.lit("."), F.substring(padded, point + 1, F.lit(3)))
+    units = without_zeros(padded.substr(F.lit(1), point))
+    exact = F.concat(F.lit("0"), units, F.lit("."), padded.substr(point + 1, F.lit(3)))
     fits = value.rlike(_NUMBER) & (F.length(units) <= 10) & ~((sign == "-") & digits.rlike("[1-9]"))
-    return F.round(F.when(fits, exact.try_cast("decimal(13,3)")), 2).try_cast("decimal(12,2)")
+    return try_cast(F.round(F.when(fits, try_cast(exact, "decimal(13,3)")), 2), "decimal(12,2)")

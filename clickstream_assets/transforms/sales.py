@@ -28,7 +28,10 @@ from clickstream_assets.transforms.rules import (
     longer_than_text,
     missing,
     money,
+    record_json,
     text,
+    try_cast,
+    without_zeros,
 )
 
 if TYPE_CHECKING:
@@ -147,7 +150,7 @@ def _split(
         "source_file",
         "source_line",
         first_broken(rules).alias("rule"),
-        F.to_json(F.struct(*payload)).alias("payload"),
+        record_json(*payload).alias("payload"),
         F.current_timestamp().alias("quarantined_at"),
         F.col("load_date").alias("partition_date"),
     )
@@ -171,16 +174,14 @@ def clean_sales(raw: DataFrame) -> Split:
     # What several columns or rules need is a column first: expressions are written out wherever they are used.
     parsed = raw.withColumns(
         {
-            "_sale_date": F.when(text("sale_date").rlike(DAY), text("sale_date").try_cast("date")),
-            "_quantity": F.when(
-                text("quantity").rlike(_QUANTITY), F.ltrim(text("quantity"), F.lit("0")).try_cast("bigint")
-            ),
+            "_sale_date": F.when(text("sale_date").rlike(DAY), try_cast(text("sale_date"), "date")),
+            "_quantity": F.when(text("quantity").rlike(_QUANTITY), try_cast(without_zeros(text("quantity")), "bigint")),
             "_unit_price": money("unit_price"),
             "_discount": _or_zero("discount"),
             "_tax_amount": _or_zero("tax_amount"),
         }
     ).withColumn("_gross", F.col("_unit_price") * F.col("_quantity").cast("decimal(9,0)"))
-    gross = F.col("_gross").try_cast("decimal(18,2)")
+    gross = try_cast(F.col("_gross"), "decimal(18,2)")
     columns = [
         text("sale_id").alias("sale_id"),
         F.col("_sale_date").alias("sale_date"),
@@ -192,7 +193,7 @@ def clean_sales(raw: DataFrame) -> Split:
         F.col("_discount").alias("discount"),
         F.col("_tax_amount").alias("tax_amount"),
         gross.alias("gross_amount"),
-        (gross - F.col("_discount") + F.col("_tax_amount")).try_cast("decimal(18,2)").alias("net_amount"),
+        try_cast(gross - F.col("_discount") + F.col("_tax_amount"), "decimal(18,2)").alias("net_amount"),
     ]
     return _split(parsed, SALE_RULES, columns, SALES_SALES_RAW.record)
 
