@@ -1,4 +1,4 @@
-"""The command line, ``clickstream``: run, query, status, generate, retention, ga4, cdc, demo, dev.
+"""The command line, ``clickstream``: run, backfill, query, status, generate, retention, ga4, cdc, demo, dev.
 
 Commands import what they need when they run, so that ``--help`` answers at once. An error that is the user's to mend
 is printed as one line on standard error and ends with exit code 1, a command that is not understood with 2; anything
@@ -188,6 +188,65 @@ def run(
         run_ids=summary.run_ids,
         seconds=round(seconds, 1),
     )
+
+
+@main.command(short_help="Many days of some domains or all, after an estimate of what it takes.")
+@click.argument("domains", metavar="[DOMAIN]...", nargs=-1, shell_complete=_completed)
+@click.option("--from", "first", type=_DAY, required=True, metavar="YYYY-MM-DD", help="First day.")
+@click.option("--to", "last", type=_DAY, required=True, metavar="YYYY-MM-DD", help="Last day, included.")
+@click.option("--dry-run", is_flag=True, help="The estimate alone; nothing is run, and nothing written.")
+@click.option("--over-budget", is_flag=True, help="Go on although the estimate is above the budget.")
+@_form("text", "json")
+def backfill(
+    domains: tuple[str, ...], first: datetime, last: datetime, dry_run: bool, over_budget: bool, form: str
+) -> None:
+    """Run many days, one DOMAIN after the other: all that have days, unless some are named.
+
+    Before it begins it says what it will take: files and bytes to read, rows, time, disk, memory and, on AWS, dollars.
+    The times come from the runs that are recorded here. It refuses when the estimate is above
+    CLICKSTREAM_BACKFILL_MINUTES or CLICKSTREAM_BACKFILL_DOLLARS, unless --over-budget is given.
+
+    A domain that fails costs itself alone. The exit code is 1 when one did, and also when a --dry-run is above the
+    budget.
+
+    \b
+    Examples:
+      clickstream backfill --from 2024-01-01 --to 2024-12-31 --dry-run
+      clickstream backfill sales ecommerce --from 2024-01-01 --to 2024-12-31
+
+    With --format json: the estimate as price, and done: of each domain its days, those repaired, the ids of the runs in
+    Dagster, the seconds, and the error, if there was one.
+    """
+    from clickstream_assets import backfill
+    from clickstream_assets import domains as known
+    from clickstream_assets.days import day_range
+    from clickstream_assets.platform import Platform
+    from clickstream_assets.price import estimate
+    from clickstream_assets.run import check_days
+
+    if _CDC in domains:
+        raise ClickstreamError("cdc has no days: `clickstream run cdc --replay` takes all its changes again.")
+    chosen = [known.domain(name) for name in dict.fromkeys(domains or known.DOMAINS)]
+    start, end = _days(None, first, last)
+    settings = Settings.from_environment()
+    check_days(settings, start, end)
+    price = estimate(Platform(settings), chosen, day_range(start, end))
+    account: dict[str, Any] = {"first": start, "last": end, "price": asdict(price), "done": []}
+    if form == "text" or not dry_run:
+        _print_table(*backfill.table(price), err=not dry_run)
+        click.echo(backfill.summary(price), err=not dry_run)
+    if price.above is None or (over_budget and not dry_run):
+        failed = None
+        if not dry_run:
+            done, failed = backfill.run(price, chosen, start, end, tell=lambda line: click.echo(line, err=True))
+            account["done"] = [asdict(one) for one in done]
+        _told(form, **account)
+        if failed is not None:
+            raise ClickstreamError(failed)
+        return
+    _told(form, **account)
+    remedy = "" if dry_run else ": take fewer days or domains, raise the budget, or give --over-budget"
+    raise ClickstreamError(f"{price.above}{remedy}.")
 
 
 @main.command(short_help="Sample data with faults, and the whole graph over it.")
@@ -560,19 +619,20 @@ def _days(day: datetime | None, first: datetime | None, last: datetime | None) -
     raise click.UsageError("Give either --date, or --from and --to.")
 
 
-def _print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _print_table(names: Sequence[str], rows: Sequence[Sequence[Any]], *, err: bool = False) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    people = (sys.stderr if err else sys.stdout).isatty()
     table = Table(box=box.SIMPLE_HEAD)
     for index, name in enumerate(names):
         numbers = bool(rows) and all(isinstance(row[index], int | float | Decimal | None) for row in rows)
-        table.add_column(Text(name), justify="right" if numbers else "left", no_wrap=not sys.stdout.isatty())
+        table.add_column(Text(name), justify="right" if numbers else "left", no_wrap=not people)
     for row in rows:
         table.add_row(*(Text("" if value is None else _plain(value)) for value in row))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console = Console(stderr=err) if people else Console(stderr=err, width=10_000)
     console.print(table)
 
 
@@ -616,4 +676,8 @@ def _json(value: Any) -> str:
     return json.dumps(value, default=lambda v: v.isoformat() if hasattr(v, "isoformat") else str(v), ensure_ascii=False)
 
 
-_PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+_PRINTERS: dict[str, Callable[[Sequence[str], Sequence[Sequence[Any]]], None]] = {
+    "table": _print_table,
+    "csv": _print_csv,
+    "json": _print_json,
+}

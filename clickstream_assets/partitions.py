@@ -5,11 +5,12 @@ chunks by a single-run backfill. Helpers that turn partition keys into dates liv
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import dagster as dg
 
+from clickstream_assets.days import day_range
 from clickstream_assets.settings import Settings
 
 #: ``end_offset=2``: today, since the day's files arrive during the day, and tomorrow, since clocks run ahead
@@ -47,3 +48,15 @@ def tags(first: date, last: date) -> dict[str, str]:
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
+
+
+def of_run(tags_of_run: Mapping[str, str]) -> set[date]:
+    """The days of a run, by its tags: those that ``tags`` gives, and those that it made again; none without any."""
+    one = tags_of_run.get("dagster/partition")
+    first = tags_of_run.get("dagster/asset_partition_range_start", one)
+    last = tags_of_run.get("dagster/asset_partition_range_end", one)
+    if first is None or last is None:
+        return set()
+    again = tags_of_run.get(REPAIRED_DAYS, "")
+    whole = day_range(date.fromisoformat(first), date.fromisoformat(last))
+    return {*whole, *(date.fromisoformat(day) for day in again.split(",") if day)}

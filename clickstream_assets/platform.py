@@ -41,7 +41,6 @@ class Platform:
         from clickstream_assets.storage import files
         from clickstream_assets.storage.lake import Lake
 
-        self.settings.home.mkdir(parents=True, exist_ok=True)
         return Lake(files.at(self.settings.lake_uri), self.settings.catalog)
 
     @cached_property

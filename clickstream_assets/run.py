@@ -46,6 +46,10 @@ class RunFailed(ClickstreamError):
     """A Dagster run failed; the message is the first failed step's reason."""
 
 
+class Interrupted(RunFailed):
+    """Somebody stopped the run, by Ctrl-C say."""
+
+
 def instance(settings: Settings) -> dg.DagsterInstance:
     """Dagster's storage in the home folder, made on first use with the project's ``dagster.yaml``."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
@@ -211,13 +215,30 @@ def _execute(
     repaired: Sequence[date] = (),
 ) -> dg.ExecuteInProcessResult:
     further = {partitions.REPAIRED_DAYS: ",".join(map(str, repaired))} if repaired else {}
-    return job.execute_in_process(
-        instance=storage,
-        run_id=run_id,
-        asset_selection=keys,
-        run_config={"loggers": {"progress": {}}},
-        tags=partitions.tags(first, last) | further,
-        raise_on_error=False,
+    interrupted = f"{job.name} was interrupted: what it has published stays, the next run of these days does the rest."
+    try:
+        result = job.execute_in_process(
+            instance=storage,
+            run_id=run_id,
+            asset_selection=keys,
+            run_config={"loggers": {"progress": {}}},
+            tags=partitions.tags(first, last) | further,
+            raise_on_error=False,
+        )
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as stopped:
+        raise Interrupted(interrupted) from stopped
+    if not result.success and _is_interrupted(result):
+        raise Interrupted(interrupted)
+    return result
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a step failed since somebody stopped it: Dagster takes that for a failure like others."""
+    failures = (e.step_failure_data for e in result.all_events if e.event_type == dg.DagsterEventType.STEP_FAILURE)
+    return any(
+        error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+        for failure in failures
+        for error in _chain(failure.error)
     )
 
 

@@ -61,6 +61,21 @@ class Redshift:
 
 
 @dataclass(frozen=True)
+class SparkJobs:
+    """Which service runs raw → cleaned as jobs, and where it finds the package.
+
+    ``job``: of Glue, the job's name. ``application`` and ``role_arn``: of EMR Serverless, which application runs jobs,
+    and what they may do.
+    """
+
+    service: str
+    package_uri: str
+    job: str = ""
+    application: str = ""
+    role_arn: str = ""
+
+
+@dataclass(frozen=True)
 class Ga4:
     """Which GA4 property is asked, and how; without ``property_id`` none is.
 
@@ -86,6 +101,8 @@ class Settings:
     redshift: Redshift | None
     start_date: date
     spark_remote: str | None
+    #: None where raw → cleaned is a step's own work, or that of ``spark_remote``
+    spark_jobs: SparkJobs | None
     rejected_share: float
     sensor_seconds: int
     #: SQS queue of S3's notifications; without it landing is listed
@@ -105,6 +122,11 @@ class Settings:
     pii_key: bytes | None = field(repr=False)
     #: who answers for the assets, as Dagster shows it: ``team:name`` or an e-mail address
     owner: str
+    #: a backfill whose estimate is above one of these is refused; None: no limit
+    backfill_minutes: float | None
+    backfill_dollars: float | None
+    #: a file of prices that are others than those that come with the package
+    prices: Path | None
     limits: Limits
 
     @classmethod
@@ -130,6 +152,7 @@ class Settings:
             redshift=_redshift(env, lake_uri, on_aws=on_aws),
             start_date=_date(env, "CLICKSTREAM_START_DATE", "2024-01-01"),
             spark_remote=_spark_remote(env),
+            spark_jobs=_spark_jobs(env, lake_uri),
             rejected_share=_number(env, "CLICKSTREAM_MAX_REJECTED_SHARE", 0.5, least=0.0, most=1.0),
             sensor_seconds=int(_number(env, "CLICKSTREAM_SENSOR_SECONDS", 30, least=1)),
             arrivals_queue=_arrivals_queue(env, landing_uri),
@@ -142,6 +165,9 @@ class Settings:
             pii_key=_pii_key(env, on_aws=on_aws),
             owner=_owner(env),
             duckdb_memory=_memory(env, "CLICKSTREAM_DUCKDB_MEMORY", "1500MB"),
+            backfill_minutes=_limit(env, "CLICKSTREAM_BACKFILL_MINUTES"),
+            backfill_dollars=_limit(env, "CLICKSTREAM_BACKFILL_DOLLARS"),
+            prices=_file(env, "CLICKSTREAM_PRICES"),
             limits=Limits(
                 file_bytes=int(_number(env, "CLICKSTREAM_MAX_FILE_BYTES", defaults.file_bytes, least=1)),
                 compression_ratio=int(
@@ -299,9 +325,7 @@ def _redshift(env: Mapping[str, str], lake_uri: str, *, on_aws: bool) -> Redshif
         return None
     if not lake_uri.startswith("s3://"):
         raise SettingsError(f"CLICKSTREAM_LAKE_URI is {lake_uri!r}: Redshift loads from s3://bucket/prefix only.")
-    role = _needed(env, "REDSHIFT_COPY_ROLE_ARN", "give the role by which COPY reads the lake")
-    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", role):
-        raise SettingsError(f"REDSHIFT_COPY_ROLE_ARN is {role!r}: write it as arn:aws:iam::123456789012:role/name.")
+    role = _role(env, "REDSHIFT_COPY_ROLE_ARN", "give the role by which COPY reads the lake")
     return Redshift(
         host=_needed(env, "REDSHIFT_HOST", "give the host name of the cluster or workgroup"),
         port=int(_number(env, "REDSHIFT_PORT", 5439, least=1, most=65535)),
@@ -311,6 +335,13 @@ def _redshift(env: Mapping[str, str], lake_uri: str, *, on_aws: bool) -> Redshif
         ssl=_choice(env, "REDSHIFT_SSL", ("true", "false")) == "true",
         copy_role_arn=role,
     )
+
+
+def _role(env: Mapping[str, str], name: str, what: str) -> str:
+    role = _needed(env, name, what)
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", role):
+        raise SettingsError(f"{name} is {role!r}: write it as arn:aws:iam::123456789012:role/name.")
+    return role
 
 
 def _needed(env: Mapping[str, str], name: str, what: str) -> str:
@@ -387,6 +418,12 @@ def _number(env: Mapping[str, str], name: str, default: float, *, least: float, 
     return number
 
 
+def _limit(env: Mapping[str, str], name: str) -> float | None:
+    """A number that may be missing: there is no limit then."""
+    limit = _number(env, name, float("inf"), least=0)
+    return None if limit == float("inf") else limit
+
+
 def _memory(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name) or default
     if not re.fullmatch(r"[1-9][0-9]{2,5}MB|[1-9][0-9]{0,3}GB", value):
@@ -399,3 +436,27 @@ def _spark_remote(env: Mapping[str, str]) -> str | None:
     if value is not None and not value.startswith("sc://"):
         raise SettingsError(f"SPARK_REMOTE is {value!r}: give a Spark Connect address such as sc://host:15002.")
     return value
+
+
+def _spark_jobs(env: Mapping[str, str], lake_uri: str) -> SparkJobs | None:
+    service = _choice(env, "CLICKSTREAM_SPARK_JOBS", ("none", "glue", "emr-serverless"))
+    if service == "none":
+        return None
+    if env.get("SPARK_REMOTE"):
+        raise SettingsError("CLICKSTREAM_SPARK_JOBS and SPARK_REMOTE are both set: unset the one that is not meant.")
+    if not lake_uri.startswith("s3://"):
+        raise SettingsError(
+            f"CLICKSTREAM_LAKE_URI is {lake_uri!r}: with CLICKSTREAM_SPARK_JOBS={service} give s3://bucket/prefix, "
+            "which jobs can reach."
+        )
+    name = "CLICKSTREAM_SPARK_PACKAGE_URI"
+    _needed(env, name, "give s3://bucket/prefix, where the files of `make package` are")
+    package_uri = _root(env, name, None)
+    if not package_uri.startswith("s3://"):
+        raise SettingsError(f"{name} is {package_uri!r}: write it as s3://bucket/prefix.")
+    if service == "glue":
+        job = _needed(env, "CLICKSTREAM_GLUE_JOB", "give the name of the Glue job that runs clickstream_job.py")
+        return SparkJobs(service, package_uri, job=job)
+    application = _needed(env, "CLICKSTREAM_EMR_APPLICATION_ID", "give the id of the EMR Serverless application")
+    role = _role(env, "CLICKSTREAM_EMR_ROLE_ARN", "give the role that jobs have")
+    return SparkJobs(service, package_uri, application=application, role_arn=role)

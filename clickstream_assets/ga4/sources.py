@@ -63,6 +63,17 @@ def collect_days(platform: Platform, days: Sequence[date], tell: Callable[[str],
     return collect(platform, days, source=source, zone=ZoneInfo(name) if name else None, tell=tell)
 
 
+def days_to_collect(platform: Platform, days: Sequence[date]) -> list[date]:
+    """The days of which ``collect_days`` would ask a property; nobody is asked, and nothing is written."""
+    settings, today = platform.settings, datetime.now(UTC).date()
+    begun = [day for day in days if day <= today]
+    if settings.ga4.property_id is not None:
+        return begun
+    if settings.environment != "local" or not synthetic_allowed(platform.landing):
+        return []
+    return [day for day in begun if _wants_another(platform, day)]
+
+
 def _wants_another(platform: Platform, day: date) -> bool:
     """Whether a made-up day is to be pulled again: so that running it twice gives the same."""
     now = datetime.now(UTC)

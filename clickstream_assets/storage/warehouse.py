@@ -186,12 +186,26 @@ class Warehouse(ABC):
 
     def landing_files(self, root: str) -> list[LandingFile]:
         """What is known of the files below a folder of landing."""
-        sql = (
-            "select f.path, size, content_hash, f.partition_date, rows, status, run_id, read_as "
-            "from ops.landing_files as f left join ops.landing_versions as v on v.path = f.path "
-            f"where {_below(root, 'f.path')}"
-        )
+        sql = _known(root)
         return [LandingFile(*row) for row in self.transact("landing files", lambda transaction: transaction.run(sql))]
+
+    def has_books(self) -> bool:
+        """Whether anything was ever recorded in ``ops``; a reader's question that makes nothing."""
+        return bool(
+            self.query(
+                "select 1 from information_schema.tables where table_schema = 'ops' and table_name = 'landing_versions'"
+            )[1]
+        )
+
+    def landing_files_seen(self, root: str) -> list[LandingFile]:
+        """The same as a reader's question: see ``versions_read``."""
+        return [LandingFile(*row) for row in self.query(_known(root))[1]]
+
+    def accounts_seen(self, assets: Collection[str]) -> list[tuple[str, str, date, int]]:
+        """Asset, run, partition and rows_in of the ledger's rows of some assets, as a reader's question."""
+        names = ", ".join(f"'{identifier(asset)}'".replace('"', "") for asset in assets)
+        sql = f"select asset, run_id, partition_date, rows_in from ops.row_ledger where asset in ({names})"
+        return [(asset, run_id, day, rows) for asset, run_id, day, rows in self.query(sql)[1]]
 
     def versions_read(self, root: str, days: Collection[date]) -> dict[str, str]:
         """The versions in which files of some days below a folder of landing were read, by path.
@@ -257,6 +271,15 @@ class Warehouse(ABC):
 def dates(days: Iterable[date]) -> str:
     """Days as a list of literals: from a parameter DuckDB does not learn which files it need not open."""
     return ", ".join(f"date '{day.isoformat()}'" for day in days) or "null"
+
+
+def _known(root: str) -> str:
+    """The question for what is known of the files below a folder of landing."""
+    return (
+        "select f.path, size, content_hash, f.partition_date, rows, status, run_id, read_as "
+        "from ops.landing_files as f left join ops.landing_versions as v on v.path = f.path "
+        f"where {_below(root, 'f.path')}"
+    )
 
 
 def _below(root: str, path: str = "path") -> str:
