@@ -14,14 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 if __package__:  # in tests; otherwise these are scripts
-    from benchmarks.measuring import machine, run_process, versions
+    from benchmarks.measuring import Target, heading, run_process, section
 else:
-    from measuring import machine, run_process, versions
+    from measuring import Target, heading, run_process, section
 
 import duckdb
 import pyarrow as pa
@@ -134,14 +134,13 @@ def part(arguments: argparse.Namespace, work: Path) -> str:
 
 def report(found: list[dict[str, Any]], rows: int) -> str:
     """What was found."""
+    what = (
+        f"raw changes applied to a table of {rows:,} rows with ten columns, once; a twentieth of the batch are "
+        "deletes, a fifth new rows. Without process start and without reading landing files. The files are those of "
+        "the current state and of the history."
+    )
     lines = [
-        TITLE,
-        f"Written by `make bench` on {datetime.now(UTC).date()}: raw changes applied to a table of {rows:,} rows with "
-        "ten columns, once; a twentieth of the batch are deletes, a fifth new rows. Without process start and without "
-        "reading landing files. The files are those of the current state and of the history.",
-        "",
-        f"Machine: {machine()}. {versions(PACKAGES)}.",
-        "",
+        *heading(TITLE, what, PACKAGES),
         "| | changes | seconds | processor s | peak memory so far | files replaced | by | files before |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -151,18 +150,18 @@ def report(found: list[dict[str, Any]], rows: int) -> str:
         for one in found
     ]
     _, batch, few = found
+    into = f"{batch['changes']:,} changes into {rows:,} rows"
     targets = [
-        (f"{batch['changes']:,} changes in under 60 s", f"{batch['seconds']:.1f} s", batch["seconds"] < 60),
-        ("peak memory under 4 GB", f"{batch['memory'] / 1e9:.2f} GB", batch["memory"] < 4e9),
-        (
-            f"{few['changes']:,} changes of keys of one bucket replace the files of that bucket alone",
+        Target(into, "< 60 s", f"{batch['seconds']:.1f} s", batch["seconds"] < 60),
+        Target(into, "memory < 4 GB", f"{batch['memory'] / 1e9:.2f} GB", batch["memory"] < 4e9),
+        Target(
+            f"{few['changes']:,} changes of keys of one bucket",
+            "the files of that bucket alone",
             f"{few['gone']} of {few['there']}",
             few["gone"] <= 3,
         ),
     ]
-    lines += ["", "## Targets", "| target | found | |", "|---|---:|---|"]
-    lines += [f"| {text} | {value} | {'met' if met else '**missed**'} |" for text, value, met in targets]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *section(targets)]) + "\n"
 
 
 def main() -> None:

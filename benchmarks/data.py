@@ -2,7 +2,8 @@
 
 The records come from the package's own generators. Those of the CSV file are rewritten as an export that most shops
 would send: time stamps to the second and each user's sessions counted from 1, which gives 44 bytes a record. The same N
-gives the same bytes.
+gives the same bytes. More than ``FILE_ROWS`` of a day come in several files, as such a day does, each with users of its
+own.
 """
 
 from __future__ import annotations
@@ -29,38 +30,56 @@ DAY = date(2024, 7, 2)
 #: events of a file that comes later on that day
 INTRADAY = 10_000
 
+#: records of a file at most
+FILE_ROWS = 20_000_000
+
 _TYPES = ("page_view", "page_view", "product_view", "click", "add_to_cart", "purchase")
 _QUERIES = ("?utm_source=google&utm_medium=cpc", "?utm_source=newsletter&utm_medium=email", "", "", "")
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Safari/537.36"
 
 
 def make(folder: Path, rows: int) -> Path:
-    """The input of ``rows`` records below ``folder``, in a folder named by its day; made when it is not there yet."""
-    path = folder / f"rows={rows}" / f"ingestion_date={DAY}" / "events.csv"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("wb") as target:
-            target.write(",".join(COLUMNS).encode() + b"\n")
-            options = csv.WriteOptions(include_header=False, quoting_style="none")
-            generator("ecommerce")(
-                lambda _, content: csv.write_csv(_plain(content), target, options),
-                first=DAY,
-                last=DAY,
-                rows_per_day=rows,
-            )
-        os.replace(unfinished, path)
-    return path
+    """The input of ``rows`` records below ``folder``, in a folder named by its day; made when it is not there yet.
+
+    The file, or the first of them. What was made of the others is kept when making them is interrupted.
+    """
+    day = folder / f"rows={rows}" / f"ingestion_date={DAY}"
+    day.mkdir(parents=True, exist_ok=True)
+    for number, before in enumerate(range(0, rows, FILE_ROWS)):
+        path = day / (f"events-{number:03}.csv" if number else "events.csv")
+        if not path.exists():
+            unfinished = path.with_suffix(".unfinished")
+            _write(unfinished, min(FILE_ROWS, rows - before), number)
+            os.replace(unfinished, path)
+    return day / "events.csv"
 
 
-def _plain(content: bytes) -> pa.Table:
-    """One generated file as the records of a plain export."""
+def _write(path: Path, rows: int, number: int) -> None:
+    """One file of records; ``number``: of which the users are."""
+    with path.open("wb") as target:
+        target.write(",".join(COLUMNS).encode() + b"\n")
+        options = csv.WriteOptions(include_header=False, quoting_style="none")
+        generator("ecommerce")(
+            lambda _, content: csv.write_csv(_plain(content, number), target, options),
+            first=DAY,
+            last=DAY,
+            rows_per_day=rows,
+            seed=number,
+        )
+
+
+def _plain(content: bytes, number: int) -> pa.Table:
+    """One generated file as the records of a plain export, whose users have the file's number."""
     types = {"SessionID": pa.int64(), "Timestamp": pa.timestamp("us"), "Amount": pa.string()}
     options = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
     records = csv.read_csv(pa.BufferReader(content), convert_options=options)
     sessions = pa.array((records["SessionID"].to_numpy() - 1) % MAX_DAILY_SESSIONS + 1)
     seconds = pc.strftime(records["Timestamp"].cast(pa.timestamp("s"), safe=False), "%Y-%m-%d %H:%M:%S")
-    return records.set_column(1, "SessionID", sessions).set_column(2, "Timestamp", seconds)
+    records = records.set_column(1, "SessionID", sessions).set_column(2, "Timestamp", seconds)
+    if number:
+        users = pc.binary_join_element_wise(records["UserID"].cast(pa.string()), str(number), "-")
+        records = records.set_column(0, "UserID", users)
+    return records
 
 
 def events(folder: Path, rows_per_day: int, *, days: int = 1, last: date = DAY) -> Path:
@@ -78,6 +97,41 @@ def events(folder: Path, rows_per_day: int, *, days: int = 1, last: date = DAY) 
         generator("clickstream")(write, first=first, last=last, rows_per_day=rows_per_day)
         os.replace(unfinished, path)
     return path
+
+
+def days(folder: Path, domain: str, rows_per_day: int, first: date, last: date) -> Path:
+    """What ``clickstream generate`` writes for these days, each day in a folder of its own, to be landed one by one."""
+    path = days_folder(folder, domain, rows_per_day, first, last)
+    if not path.exists():
+        unfinished = path.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        day = first
+
+        def write(name: str, content: bytes) -> None:
+            target = unfinished / str(day) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+        def done(of: date) -> None:
+            nonlocal day
+            day = of + timedelta(days=1)
+
+        generator(domain)(write, first=first, last=last, rows_per_day=rows_per_day, progress=done)
+        os.replace(unfinished, path)
+    return path
+
+
+def days_folder(folder: Path, domain: str, rows_per_day: int, first: date, last: date) -> Path:
+    """Where ``days`` has them, or will."""
+    return folder / f"{domain}-{rows_per_day}-{first}-{last}"
+
+
+def land_days(source: Path, landing: Path, first: date, last: date) -> None:
+    """Land some of these days: copies, since a second link of a file is a change of it."""
+    for number in range((last - first).days + 1):
+        of_day = source / str(first + timedelta(days=number))
+        if of_day.exists():
+            shutil.copytree(of_day, landing, dirs_exist_ok=True)
 
 
 def plain_events(landing: Path, day: date, count: int, *, arrival: date, hours: Sequence[int] = range(24)) -> Path:

@@ -6,9 +6,11 @@ Contenders take turns within each round, so that a machine that gets slower mean
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import multiprocessing
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -19,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +41,16 @@ class Measured:
     memory: int
     cpu: float
     phases: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked, what was wanted, what was found, and whether that is it."""
+
+    question: str
+    wanted: str
+    found: str
+    met: bool
 
 
 class BenchmarkFailed(Exception):
@@ -181,3 +194,44 @@ def versions(packages: Sequence[str]) -> str:
     """Of Python and of installed packages."""
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     return f"Python {platform.python_version()}, {found}"
+
+
+def heading(title: str, what: str, packages: Sequence[str]) -> list[str]:
+    """How a part of the results begins: its title, when it was measured and how, the machine and the versions."""
+    return [
+        title,
+        f"Measured on {datetime.now(UTC).date()}: {what}",
+        "",
+        f"Machine: {machine()}. {versions(packages)}.",
+        "",
+    ]
+
+
+def section(targets: Sequence[Target]) -> list[str]:
+    """The targets of a part, as a section of it."""
+    rows = [f"| {t.question} | {t.wanted} | {t.found} | {'met' if t.met else '**missed**'} |" for t in targets]
+    return ["", "## Targets", "| question | target | found | |", "|---|---|---:|---|", *rows]
+
+
+def summary(title: str, parts: Sequence[str]) -> str:
+    """The targets of all parts in one table, as their sections have them; when each was measured stands beside it.
+
+    A section that names no questions answers that of its part's title.
+    """
+    lines = [
+        title,
+        "Every target of the parts below, with the day on which its part was measured. The machine, the versions and "
+        "how it was measured are there.",
+        "",
+        "| question | target | found | | measured |",
+        "|---|---|---:|---|---|",
+    ]
+    for part in parts:
+        of_part = part.partition("\n")[0].removeprefix("# ").removesuffix(" results")
+        day = re.search(r"^(?:Measured|Written by `make bench`) on ([0-9-]{10})", part, re.MULTILINE)
+        _, _, targets = part.partition("\n## Targets\n")
+        for row in itertools.takewhile(lambda row: row.startswith("|"), targets.splitlines()):
+            cells = [cell.strip() for cell in row.strip().strip("|").split(" | ")]
+            if cells[-1] in ("met", "**missed**"):
+                lines.append(f"| {' | '.join([of_part, *cells][-4:])} | {day[1] if day else ''} |")
+    return "\n".join(lines) + "\n"

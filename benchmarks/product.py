@@ -39,10 +39,13 @@ EVENT_STEPS = {
     "dbt": "clickstream_models",
 }
 
+#: the layers that a run makes
+LAYERS = ("raw", "cleaned", "enhanced")
+
 #: the functions that do the work: module, name, and the step they belong to (of ``publish``: its table's)
 ENGINES = (
     ("clickstream_assets.parsing.landing", "LandingLoader.stage", "raw"),
-    ("clickstream_assets.storage.spark", "stage", "cleaned"),
+    ("clickstream_assets.storage.cleaning", "stage", "cleaned"),
     ("clickstream_assets.storage.publishing", "publish", None),
     ("dbt.cli.main", "dbtRunner.invoke", "gold"),
 )
@@ -50,8 +53,21 @@ ENGINES = (
 
 def land(source: Path, home: Path) -> date:
     """Put the input into a home's landing folder and return its day; a link where the file system has links."""
-    _link(source, home / "landing" / "ecommerce" / source.parent.name / source.name)
+    for path in source.parent.glob("*.csv"):  # with the further files of a large day
+        _link(path, home / "landing" / "ecommerce" / path.parent.name / path.name)
     return date.fromisoformat(source.parent.name.removeprefix("ingestion_date="))
+
+
+def land_tiny(home: Path, day: date) -> date:
+    """Two records of the day before, of which one is rejected; returns that day."""
+    before = day - timedelta(days=1)
+    tiny = home / "landing" / "ecommerce" / f"ingestion_date={before}" / "tiny.csv"
+    tiny.parent.mkdir(parents=True)
+    tiny.write_text(
+        "UserID,SessionID,Timestamp,EventType,ProductID,Amount,Outcome\n"
+        f"1,1,{before} 10:00:00,page_view,,,\n,1,{before} 10:00:00,page_view,,,\n"
+    )
+    return before
 
 
 def land_events(source: Path, home: Path) -> None:
@@ -81,13 +97,7 @@ def engine_steps(home: Path, day: date) -> dict[str, float]:
     from clickstream_assets.run import run_domain
 
     os.environ["CLICKSTREAM_HOME"] = str(home)
-    before = day - timedelta(days=1)
-    tiny = home / "landing" / "ecommerce" / f"ingestion_date={before}" / "tiny.csv"
-    tiny.parent.mkdir(parents=True)
-    tiny.write_text(
-        "UserID,SessionID,Timestamp,EventType,ProductID,Amount,Outcome\n"
-        f"1,1,{before} 10:00:00,page_view,,,\n,1,{before} 10:00:00,page_view,,,\n"
-    )
+    before = land_tiny(home, day)
     run_domain(domain("ecommerce"), before, before)
     with _timed_engines() as took:
         run_domain(domain("ecommerce"), day, day)
@@ -227,8 +237,27 @@ def steps(home: Path, day: date, names: dict[str, str] = STEPS) -> dict[str, flo
     return {name: took[key] for name, key in names.items()}
 
 
+def layer_seconds(home: Path, run_ids: Iterable[str]) -> dict[str, float]:
+    """Seconds of the steps of each layer in these runs, as Dagster recorded them, added up."""
+    import dagster as dg  # noqa: TID251 reads the records of a run
+
+    os.environ["DAGSTER_HOME"] = str(home / "dagster")
+    took = dict.fromkeys(LAYERS, 0.0)
+    with dg.DagsterInstance.get() as instance:
+        for step in (step for run_id in run_ids for step in instance.get_run_step_stats(run_id)):
+            schema = step.step_key.partition("__")[0]
+            layer = "enhanced" if schema.endswith("_models") else "raw" if schema.endswith("_raw") else "cleaned"
+            took[layer] += (step.end_time or 0.0) - (step.start_time or 0.0)
+    return took
+
+
 def dbt_seconds(home: Path) -> dict[str, float]:
     """Of dbt's newest run: the time in which at least one model, or one test, was being executed."""
+    return {f"dbt {kind}": covered(spans) for kind, spans in dbt_spans(home).items()}
+
+
+def dbt_spans(home: Path) -> dict[str, list[tuple[float, float]]]:
+    """Of dbt's newest run: when each of its models and tests was being executed."""
     results = json.loads((home / "dbt" / "run_results.json").read_text())["results"]
     spans: dict[str, list[tuple[float, float]]] = {"models": [], "tests": []}
     for result in results:
@@ -237,10 +266,10 @@ def dbt_seconds(home: Path) -> dict[str, float]:
             if part["name"] == "execute":
                 start, end = (datetime.fromisoformat(part[at]).timestamp() for at in ("started_at", "completed_at"))
                 spans[kind].append((start, end))
-    return {f"dbt {kind}": _covered(found) for kind, found in spans.items()}
+    return spans
 
 
-def _covered(spans: Iterable[tuple[float, float]]) -> float:
+def covered(spans: Iterable[tuple[float, float]]) -> float:
     """The length of the union of time spans."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
