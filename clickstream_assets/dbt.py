@@ -101,6 +101,21 @@ def translator(described: Path) -> Translator:
     return Translator(json.loads((described.parent / _LINEAGE).read_text()))
 
 
+def specs(path: Path, described: Mapping[str, Any], domain: str) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
+    """The models of a domain as assets, and their tests as checks; ``described``: the manifest that is at the path."""
+    translated = translator(path)
+    models = [
+        key
+        for key, node in sorted(described["nodes"].items())
+        if node["resource_type"] == "model" and domain in node["tags"]
+    ]
+    assets = {key: translated.get_asset_spec(described, key, None) for key in models}
+    tests = {(test, key) for key in models for test in described["child_map"][key] if test.startswith("test.")}
+    checks = (translated.get_asset_check_spec(assets[key], described, test, None) for test, key in sorted(tests))
+    unique = {check.get_python_identifier(): check for check in checks if check is not None}
+    return list(assets.values()), list(unique.values())
+
+
 def relation(model: Mapping[str, Any]) -> str:
     """Schema and table of a model or source of the manifest."""
     return f"{model['schema']}.{model.get('alias') or model['name']}"

@@ -11,9 +11,7 @@ import pkgutil
 import dagster as dg
 from mashumaro.config import BaseConfig
 
-from clickstream_assets import about
 from clickstream_assets import defs as folder
-from clickstream_assets.settings import Settings
 
 
 @dg.definitions
@@ -38,6 +36,9 @@ def defs() -> dg.Definitions:
 
 def _described(found: dg.Definitions) -> dg.Definitions:
     """The same, its assets with all that is known of them; each module says only what it alone knows."""
+    from clickstream_assets import about  # here, where garbage is not looked for
+    from clickstream_assets.settings import Settings
+
     assets = [one for one in found.assets or () if isinstance(one, dg.AssetsDefinition | dg.AssetSpec)]
     return dg.Definitions(
         assets=dg.map_asset_specs(about.describer(Settings.from_environment()), assets),

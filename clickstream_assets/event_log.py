@@ -22,6 +22,7 @@ import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ import sqlalchemy as db
 from dagster import EventLogEntry
 from dagster._config import Field, StringSource
 from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._serdes import ConfigurableClassData
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._serdes import ConfigurableClassData, serialize_value
 
 from clickstream_assets.settings import dagster_home_of_process
 
@@ -115,8 +117,8 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
         with self.run_connection(run_id) as connection:
             connection.execute(table.insert(), rows)
         with self.index_transaction() as connection:
-            results: list[Any] = [connection.execute(table.insert(), row) for row in rows]
-            ids = [result.inserted_primary_key[0] for result in results]
+            made: Any = connection.execute(table.insert().returning(table.c.id, sort_by_parameter_order=True), rows)
+            ids = [id_ for (id_,) in made]
             self._store_asset_event_tags(connection, events, ids)
             # What the index keeps of an asset is its last event of each kind.
             last = {
@@ -124,6 +126,23 @@ class FastSqliteEventLogStorage(SqliteEventLogStorage):
             }
             for n in last.values():
                 self._store_asset_event(connection, events[n], ids[n])
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """A row for each partition, all of which hold the event: it is serialized once, not once for each."""
+        planned: Any = event.get_dagster_event().event_specific_data
+        subset = planned.partitions_subset
+        row = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": serialize_value(event),
+            "evaluation_event_timestamp": datetime.fromtimestamp(event.timestamp, UTC).replace(tzinfo=None),
+            "evaluation_event_storage_id": event_id,
+        }
+        rows = [row | {"partition": key} for key in (subset.get_partition_keys() if subset else [None])]
+        with self.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.insert(), rows)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[db.Connection]:

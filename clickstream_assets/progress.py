@@ -73,6 +73,7 @@ class _StepLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._console = _terminal.get() or Console(stderr=True, highlight=False)
+        self._moves = self._console.is_terminal  # it asks the system each time: 7 % of a year's run
         self._status: Status | None = None
         self._step = _Step()
 
@@ -99,7 +100,7 @@ class _StepLines(logging.Handler):
 
     def _show(self, step: str | None, text: str) -> None:
         """Move the line of the step at work; a file or a pipe gets finished lines only."""
-        if not self._console.is_terminal:
+        if not self._moves:
             return
         line = f"[bold]{_name(step)}[/bold]  {escape(text[:100])}"
         if self._status is None:

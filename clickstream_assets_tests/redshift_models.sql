@@ -1647,9 +1647,9 @@ LEFT JOIN session_days
 -- date_dim
 WITH sold AS (
   SELECT
-    MIN(sale_date) AS first_date,
-    MAX(sale_date) AS last_date
-  FROM "analytics"."sales"."sales_fact"
+    MIN(date_value) AS first_date,
+    MAX(date_value) AS last_date
+  FROM "analytics"."sales"."mv_daily_sales"
 ), years AS (
   SELECT
     CAST(DATE_TRUNC('YEAR', first_date) AS DATE) AS first_date,

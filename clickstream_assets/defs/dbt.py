@@ -1,7 +1,8 @@
 """Cleaned → enhanced: dbt's models and tests, one multi-asset per domain, one dbt start per run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -34,21 +35,23 @@ def definitions() -> dg.Definitions:
     )
     tags = {tag for node in described["nodes"].values() for tag in node.get("tags", ())}
     with_models = (domain for domain in DOMAINS.values() if domain.name in tags)
-    return dg.Definitions(assets=[window, *(_models(manifest, domain) for domain in with_models)])
+    return dg.Definitions(assets=[window, *(_models(manifest, described, domain) for domain in with_models)])
 
 
-def _models(manifest: Any, domain: Domain) -> dg.AssetsDefinition:
-    from dagster_dbt import dbt_assets
-
+def _models(manifest: Path, described: Mapping[str, Any], domain: Domain) -> dg.AssetsDefinition:
     from clickstream_assets import dbt
 
-    @dbt_assets(
-        manifest=manifest,
+    specs, checks = dbt.specs(manifest, described, domain.name)
+
+    # What ``dbt_assets`` would make of them, which has dbt select them first: 0.15 of 1.5 s of loading the graph.
+    @dg.multi_asset(
         name=f"{domain.name}_models",
-        select=f"tag:{domain.name}",
+        specs=specs,
+        check_specs=checks,
+        can_subset=True,
+        allow_arbitrary_check_specs=True,
         partitions_def=partitions.DAILY,
         backfill_policy=partitions.SINGLE_RUN,
-        dagster_dbt_translator=dbt.translator(manifest),
         pool=policies.pool(domain.name),
     )
     def models(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[Any]:

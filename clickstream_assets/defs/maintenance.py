@@ -105,35 +105,41 @@ class SnapshotsConfig(dg.Config):
     group_name="ops",
     kinds={"iceberg"},
     description=(
-        "Lets go of snapshots that have not been current for CLICKSTREAM_SNAPSHOT_DAYS days (7 unless set): so far "
-        "back a table can be asked how it was. One row per table in its metadata; it holds none itself. The files are "
-        "removed by orphan_files."
+        "Puts the manifests of each table together, and lets go of snapshots that have not been current for "
+        "CLICKSTREAM_SNAPSHOT_DAYS days (7 unless set): so far back a table can be asked how it was. One row per table "
+        "in its metadata; it holds none itself. The files are removed by orphan_files."
     ),
 )
 def expired_snapshots(
     context: dg.AssetExecutionContext, config: SnapshotsConfig, platform: dg.ResourceParam[Platform]
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Expire old snapshots of every table of the lake."""
+    """Put manifests together and expire old snapshots, of every table of the lake."""
     from clickstream_assets.cdc.compaction import show
-    from clickstream_assets.storage.maintenance import expire
+    from clickstream_assets.storage.maintenance import expire, merge_manifests
     from clickstream_assets.storage.orphans import is_ours, tables
 
     days = platform.settings.snapshot_days if config.days is None else config.days
     with _every_domain(platform, "expiring snapshots"):
         show(platform, cdc.tables())  # a view over files that nobody refers to any more would lose them
         ours = [table.lake for table in tables(platform.lake) if is_ours(platform.lake, table)]
+        merged = [merge_manifests(platform.lake, name) for name in ours]
         done = [expire(platform.lake, name, older_than=timedelta(days=days)) for name in ours]
     for table in done:
         if table.snapshots:
             context.log.info("%s: %d snapshots expired, %d are kept", table.table, table.snapshots, table.kept)
-    rows = [(t.table, t.snapshots, t.kept, t.files, t.size) for t in done if t.snapshots or t.kept]
+    manifests = {table.table: (table.before, table.after) for table in merged}
+    rows = [(t.table, t.snapshots, t.kept, t.files, t.size, *manifests[t.table]) for t in done if t.kept]
     return dg.MaterializeResult(
         metadata={
             "snapshots_expired": sum(t.snapshots for t in done),
             "snapshots_kept": sum(t.kept for t in done),
             "files_to_remove": sum(t.files for t in done),
             "bytes_to_free": sum(t.size for t in done),
-            "tables": _table(("table", "expired", "kept", "files to remove", "bytes to free"), rows),
+            "manifests_before": sum(t.before for t in merged),
+            "manifests_after": sum(t.after for t in merged),
+            "tables": _table(
+                ("table", "expired", "kept", "files to remove", "bytes to free", "manifests", "manifests now"), rows
+            ),
         }
     )
 

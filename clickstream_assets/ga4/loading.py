@@ -19,7 +19,7 @@ from clickstream_assets.ga4.pulls import Chosen, Elsewhere, Page, Pull
 from clickstream_assets.ga4.reports import REPORTS, Report
 from clickstream_assets.parsing.content import Hashed
 from clickstream_assets.parsing.formats import Batch
-from clickstream_assets.parsing.landing import DUPLICATE, LOADED, REJECTED
+from clickstream_assets.parsing.landing import DUPLICATE, LOADED, REJECTED, paced
 from clickstream_assets.parsing.rows import REJECTED_FILE, DayWriter
 from clickstream_assets.schemas import QUARANTINE
 from clickstream_assets.storage.files import misnamed
@@ -105,6 +105,7 @@ class PullLoader:
         landing_files: list[LandingFile] = []
         rules: Counter[str] = Counter()
         findings = _Findings()
+        moving = paced(progress)
         for day in days:
             writer = DayWriter(self._feed.raw, self._lake, day, run_id)
             of_day = found[day]
@@ -121,7 +122,7 @@ class PullLoader:
             accounts.append(Account(day, writer.found, count_by_day(rows)[day], rejected=count_by_day(rejects)[day]))
             self._judge(findings, day, of_day, entries)
             if entries:
-                progress(f"read {len(entries)} file(s) of {self._report.name} {day}")
+                moving(f"read {len(entries)} file(s) of {self._report.name} {day}")
         return Staged(
             self._feed.raw,
             list(days),

@@ -17,6 +17,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from clickstream_assets.errors import RejectedFile
 from clickstream_assets.ga4.reports import Report
 from clickstream_assets.parsing.content import Readable
@@ -196,11 +198,10 @@ def _total(pages: Sequence[Page], name: str) -> int | None:
         if page.problem or (page.rows and name not in page.names):
             return None
         place = page.names.index(name) if page.rows else 0
-        for row in page.rows:
-            value = number(row[place])
-            if value is None:
-                return None
-            total += value
+        column = [row[place] for row in page.rows]
+        if not all(map(_DIGITS.fullmatch, column)):
+            return None
+        total += sum(map(int, column))
     return number(total)
 
 
@@ -308,9 +309,12 @@ def _chunks(stream: Readable) -> Iterable[bytes]:
 
 def _read(content: bytes, page: Page, report: Report, day: date) -> Page:
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise RejectedFile(f"it is not valid JSON: {str(error)[:_SHOWN]}") from error
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:  # which takes some things that the other does not, and says more clearly what is wrong
+            body = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise RejectedFile(f"it is not valid JSON: {str(error)[:_SHOWN]}") from error
     if not isinstance(body, dict):
         raise RejectedFile("it is not the Data API's response: a JSON object is expected")
     try:
@@ -346,9 +350,10 @@ def _parsed(body: Mapping[str, Any], content: bytes, page: Page, report: Report,
         given += [one.get("value", "") for one in row.get("metricValues", ())]
         if len(given) != len(order):
             raise RejectedFile(f"row {place} has {len(given)} values instead of {len(order)}")
-        if not all(isinstance(value, str) for value in given):
-            raise RejectedFile(f"row {place} has a value that is no text")
-        "".join(given).encode()  # half a surrogate pair is no text either: a ValueError
+        try:
+            "".join(given).encode()  # half a surrogate pair is no text either: a ValueError
+        except TypeError:
+            raise RejectedFile(f"row {place} has a value that is no text") from None
         values.append([given[n] for n in order])
     # The other count, by those who look for their key and do not parse: the totals of a report have it too.
     others = sum(len(body.get(name) or ()) for name in ("totals", "maximums", "minimums"))

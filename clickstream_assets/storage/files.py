@@ -10,6 +10,7 @@ import contextlib
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from clickstream_assets.errors import ClickstreamError
-from clickstream_assets.storage import s3
+from clickstream_assets.storage import s3, s3_lists
 from clickstream_assets.storage.s3 import S3
 
 #: a part of a path that some writer has not finished; looked for behind the prefix, 100,000 times in 0.05 s
@@ -28,6 +29,9 @@ _HIDDEN = re.compile(r"/(?!\.{1,2}/)[._]")
 
 #: bytes of an object that are asked for at once when it is read from its beginning
 _READ_AHEAD = 8 * 1024 * 1024
+
+#: lists of one bucket at the same time
+_LISTS = 4
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,6 @@ class Files:
 
     @cached_property
     def _fs(self) -> pafs.FileSystem:
-        Path(self.root).mkdir(parents=True, exist_ok=True)
         return pafs.SubTreeFileSystem(self.root, pafs.LocalFileSystem())
 
     @property
@@ -167,6 +170,9 @@ class S3Files(Files):
     an object is there when its stream is closed. boto3 lists them, since Arrow does not tell the ETag.
     """
 
+    #: objects of a page, of which S3 has this many at most
+    _PAGE = 1000
+
     def __init__(self, root: str):
         super().__init__(root)
         self._bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
@@ -182,7 +188,9 @@ class S3Files(Files):
 
     @cached_property
     def _client(self) -> Any:
-        return s3.client()
+        client = s3.client()
+        s3_lists.register(client)
+        return client
 
     @property
     def iceberg(self) -> dict[str, str]:
@@ -229,23 +237,60 @@ class S3Files(Files):
         """Names that keys have between the prefix and the next ``/``, sorted."""
         below = f"{self._start}{_inside(prefix)}/"
         pages = self._pages(Prefix=below, Delimiter="/")
-        found = (entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ()))
+        found = (entry["Prefix"] for page in pages for entry in page["CommonPrefixes"])
         return sorted(key[len(below) : -1] for key in found)
 
     def _below(self, prefix: str) -> Iterator[FileInfo]:
-        for page in self._pages(Prefix=f"{self._start}{prefix}/" if prefix else self._start):
-            for entry in page.get("Contents", ()):
-                key = entry["Key"][len(self._start) :]
-                if not key.endswith("/"):  # what consoles make to show an empty folder
-                    modified_ns = int(entry["LastModified"].timestamp() * 1000) * 1_000_000
-                    # The ETag is the content's hash: that of a content that comes back is not new.
-                    etag = f"{entry['ETag'].strip(chr(34))}-{modified_ns:x}"
-                    yield FileInfo(key, entry["Size"], modified_ns, etag)
+        for entry in self._objects(f"{self._start}{prefix}/" if prefix else self._start):
+            key = entry["Key"][len(self._start) :]
+            if not key.endswith("/"):  # what consoles make to show an empty folder
+                modified_ns = int(entry["LastModified"].timestamp() * 1000) * 1_000_000
+                # The ETag is the content's hash: that of a content that comes back is not new.
+                etag = f"{entry['ETag'].strip(chr(34))}-{modified_ns:x}"
+                yield FileInfo(key, entry["Size"], modified_ns, etag)
+
+    def _objects(self, below: str) -> Iterator[dict[str, Any]]:
+        """All objects below a prefix, in any order: where they are more than a page, several lists at once.
+
+        A page of 1,000 takes S3 about 0.1 s, and tells where the next one begins.
+        """
+        first = next(self._pages(Prefix=below))
+        if not first["IsTruncated"]:
+            yield from first["Contents"]
+            return
+        beside, parts = self._split(below)
+        yield from beside
+        with ThreadPoolExecutor(_LISTS) as threads:
+            for pages in threads.map(lambda part: list(self._pages(Prefix=part)), parts):
+                for page in pages:
+                    yield from page["Contents"]
+
+    def _split(self, below: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """Prefixes to be listed at once, and the objects that are beside their folders: all that is below, together.
+
+        Folders that begin alike are one prefix, so that few requests are added, which are paid.
+        """
+        beside: list[dict[str, Any]] = []
+        folders = [below]
+        while folders and len(folders) < _LISTS:
+            deeper = []
+            for folder in folders:
+                for page in self._pages(Prefix=folder, Delimiter="/"):
+                    beside += page["Contents"]
+                    deeper += [entry["Prefix"] for entry in page["CommonPrefixes"]]
+            folders = deeper
+        length = max(map(len, folders), default=0)
+        while len(parts := {folder[:length] for folder in folders}) > 4 * _LISTS:
+            length -= 1
+        # A prefix that is no whole folder has what is beside the folders, too, where that begins alike.
+        return [entry for entry in beside if not entry["Key"].startswith(tuple(parts))], sorted(parts)
 
     def _pages(self, **arguments: str) -> Iterator[Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **arguments)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, PaginationConfig={"PageSize": self._PAGE}, **arguments
+        )
         try:
             yield from pages
         except (ClientError, BotoCoreError) as error:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from cachetools import LRUCache, cached
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import INTEGER, QUARANTINE, Table
@@ -41,6 +43,9 @@ ROW_GROUP = 131_072
 #: properties of a snapshot: the run that made it, and the code that made its rows; the latter also of a table, of the
 #: snapshots that are not kept any more (see ``maintenance``)
 _RUN_ID, MADE_BY = "clickstream.run-id", "clickstream.made-by"
+
+#: files of manifests that are remembered, of 0.6 kB each; more than all tables have after ten years of days
+_REMEMBERED = 100_000
 
 #: how often a commit looks at the table anew because another process was faster; four at once used up five
 _COMMIT_ATTEMPTS = 30
@@ -164,15 +169,57 @@ class Source:
         return self.lake.snapshot(self.table, {*self.days, *further_days}, by=by)
 
 
-class Lake:
+class Workplace:
+    """The folders of the lake where engines leave finished files: all that they need to know of it."""
+
+    def __init__(self, files: Files):
+        self.files = files
+
+    def folder(self, table: Table | Unregistered) -> str:
+        """Where the files of a table are, below the lake's root."""
+        return table.lake.replace(".", "/")
+
+    def new_path(self, table: Table, day: date) -> str:
+        """A unique path for a new data file of a day: ``…/data/<day column>=YYYY-MM-DD/<unique>.parquet``.
+
+        Further partition columns are not part of the path; Iceberg keeps them in its metadata.
+        """
+        return f"{self.folder(table)}/data/{table.day}={day.isoformat()}/{uuid.uuid4().hex}.parquet"
+
+    def new_staging_folder(self, table: Table) -> str:
+        """A unique folder for an engine that names its files itself; ``adopt`` takes them from there."""
+        return f"{self.folder(table)}/staging/{uuid.uuid4().hex}"
+
+    def adopt(self, table: Table, staging: str) -> list[StagedFile]:
+        """Move an engine's files from ``<staging>/_day=YYYY-MM-DD/`` to their place as data files of the table.
+
+        What else Spark's committers and Hadoop's file systems leave there, ``_temporary`` or empty objects in the place
+        of folders, goes with the folder.
+        """
+        adopted = []
+        for folder in self.files.folders(staging):
+            if not folder.startswith("_day="):
+                continue
+            day = date.fromisoformat(folder.partition("=")[2])
+            for info in self.files.files(f"{staging}/{folder}"):
+                if info.path.endswith(".parquet") and (rows := self._footer(info.path).num_rows):
+                    path = self.new_path(table, day)
+                    self.files.move(info.path, path)
+                    adopted.append(StagedFile(path, rows, day))
+        self.files.delete_folder(staging)
+        return adopted
+
+    def _footer(self, path: str) -> pq.FileMetaData:
+        with self.files.open_random(path) as source:
+            return pq.read_metadata(source)
+
+
+class Lake(Workplace):
     """The Iceberg tables below one root, and their catalog."""
 
     def __init__(self, files: Files, catalog: Catalog):
-        self.files = files
+        super().__init__(files)
         self.catalog = catalog
-        # Manifests never change, and a commit makes few new ones: of 400 days each look would read all, 0.1 s.
-        # By table, the column that tells the day, and address; those of the snapshot that was looked at last.
-        self._manifests: dict[tuple[str, str], dict[str, list[SnapshotFile]]] = {}
 
     @cached_property
     def _catalog(self) -> IcebergCatalog:
@@ -191,6 +238,7 @@ class Lake:
         """Held while something new is made in the catalog: of two processes that both find it missing, one fails."""
         from filelock import FileLock
 
+        self.catalog.lock.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.catalog.lock)
 
     def tables(self, namespace: str) -> list[str]:
@@ -202,34 +250,6 @@ class Lake:
         except NoSuchNamespaceError:
             return []
 
-    def folder(self, table: Table | Unregistered) -> str:
-        """Where the files of a table are, below the lake's root."""
-        return table.lake.replace(".", "/")
-
-    def new_path(self, table: Table, day: date) -> str:
-        """A unique path for a new data file of a day: ``…/data/<day column>=YYYY-MM-DD/<unique>.parquet``.
-
-        Further partition columns are not part of the path; Iceberg keeps them in its metadata.
-        """
-        return f"{self.folder(table)}/data/{table.day}={day.isoformat()}/{uuid.uuid4().hex}.parquet"
-
-    def new_staging_folder(self, table: Table) -> str:
-        """A unique folder for an engine that names its files itself; ``adopt`` takes them from there."""
-        return f"{self.folder(table)}/staging/{uuid.uuid4().hex}"
-
-    def adopt(self, table: Table, staging: str) -> list[StagedFile]:
-        """Move an engine's files from ``<staging>/_day=YYYY-MM-DD/`` to their place as data files of the table."""
-        adopted = []
-        for folder in self.files.folders(staging):
-            day = date.fromisoformat(folder.partition("=")[2])
-            for info in self.files.files(f"{staging}/{folder}"):
-                if rows := self._footer(info.path).num_rows:
-                    path = self.new_path(table, day)
-                    self.files.move(info.path, path)
-                    adopted.append(StagedFile(path, rows, day))
-        self.files.delete_folder(staging)
-        return adopted
-
     def snapshot(self, table: Table, days: Iterable[date] | None = None, *, by: str | None = None) -> Snapshot:
         """The current snapshot's files, of all days or of the given ones.
 
@@ -240,18 +260,8 @@ class Lake:
         if iceberg is None or current is None:
             return Snapshot(table, None, (), ())
         wanted = None if days is None else set(days)
-        day = by or table.day
-        known = self._manifests.get((table.lake, day), {})
-        manifests = {
-            one.manifest_path: known[one.manifest_path]
-            if one.manifest_path in known
-            else _files(one, iceberg, table, day)
-            for one in current.manifests(iceberg.io)
-        }
-        self._manifests[table.lake, day] = manifests
         columns = tuple(field.name for field in iceberg.schema().fields)
-        found = (file for of_manifest in manifests.values() for file in of_manifest)
-        within = (file for file in found if wanted is None or file.day in wanted)
+        within = (file for file in _listed(iceberg, table, by) if wanted is None or file.day in wanted)
         files = tuple(sorted(within, key=lambda file: (file.day, file.uri)))
         return Snapshot(table, current.snapshot_id, files, columns)
 
@@ -318,8 +328,10 @@ class Lake:
         self._verify(staged.table, staged.files, staged.days)
         self._verify(QUARANTINE, staged.quarantine, staged.days)
 
-    def publish(self, staged: Staged) -> Snapshot:
+    def publish(self, staged: Staged, *, verified: bool = False) -> Snapshot:
         """Replace the staged days of the table, and of its quarantine, by the staged files: a commit each.
+
+        ``verified``: ``verify`` has been called, which reads each file's footer.
 
         Returns:
             The table's snapshot after the commit, with the files of the staged days.
@@ -328,17 +340,16 @@ class Lake:
             PublishError: a file does not match the table, and nothing was published; or others kept publishing to the
                 table all the time.
         """
-        self.verify(staged)
-        self._replace(staged.table, _on_days(staged.table, staged.days), staged.files, staged.kept, _properties(staged))
+        if not verified:
+            self.verify(staged)
+        self._replace(staged.table, staged.days, staged.files, staged.kept, _properties(staged))
         self.publish_quarantine(staged)
         return self.snapshot(staged.table, staged.days)
 
     def publish_quarantine(self, staged: Staged) -> None:
         """Replace what the quarantine has of the table's staged days."""
-        from pyiceberg.expressions import And
-
-        of_asset = And(_is_in("asset", [staged.table.name]), _on_days(QUARANTINE, staged.days))
-        self._replace(QUARANTINE, of_asset, staged.quarantine, staged.kept_quarantine, _properties(staged))
+        files, kept = staged.quarantine, staged.kept_quarantine
+        self._replace(QUARANTINE, staged.days, files, kept, _properties(staged), asset=staged.table.name)
 
     def count_values(self, files: Sequence[StagedFile], column: str) -> Counter[str]:
         """How often each value of a text column occurs in staged files."""
@@ -354,9 +365,9 @@ class Lake:
         counts: dict[str, int] = {}
         for file in files:
             footer = self._footer(file.path)
-            for group in range(footer.num_row_groups):
+            for group in map(footer.row_group, range(footer.num_row_groups)):
                 for index in range(footer.num_columns):
-                    column = footer.row_group(group).column(index)
+                    column = group.column(index)
                     nulls = column.statistics.null_count if column.statistics else 0
                     counts[column.path_in_schema] = counts.get(column.path_in_schema, 0) + (nulls or 0)
         return counts
@@ -425,17 +436,20 @@ class Lake:
     def _replace(
         self,
         table: Table,
-        where: BooleanExpression,
+        days: Collection[date],
         files: Sequence[StagedFile],
         kept: Sequence[StagedFile],
         properties: dict[str, str],
+        *,
+        asset: str | None = None,
     ) -> None:
         """Commit against the snapshot that was looked at, and look again when another process was faster.
 
         Two processes that publish a new day would otherwise both find nothing to delete, and both add their rows.
+        ``asset``: only what the quarantine has of it is replaced.
         """
         until_committed(
-            lambda: self._commit(table, where, files, kept, properties),
+            lambda: self._commit(table, days, files, kept, properties, asset),
             *(table.name, "publish"),
             attempts=_COMMIT_ATTEMPTS,
         )
@@ -443,26 +457,31 @@ class Lake:
     def _commit(
         self,
         table: Table,
-        where: BooleanExpression,
+        days: Collection[date],
         files: Sequence[StagedFile],
         kept: Sequence[StagedFile],
         properties: dict[str, str],
+        asset: str | None,
     ) -> None:
+        from pyiceberg.expressions import And
+
         iceberg = self._load(table) if not files else self._load_or_create(table)
         if iceberg is None:
             return
         stay = {self.files.uri(file.path) for file in kept}
-        there = [] if iceberg.current_snapshot() is None else [task.file for task in iceberg.scan(where).plan_files()]
-        if gone := stay - {file.file_path for file in there}:
+        of_days = (file for file in _listed(iceberg, table, None) if file.day in set(days))
+        there = {file.uri for file in of_days if asset is None or file.partition[0] == asset}
+        if gone := stay - there:
             raise PublishError(f"{table.name}: {min(gone)} was to stay and is not there any more: run again.")
-        replaced = [file for file in there if file.file_path not in stay]
         # Deleting nothing warns in pyiceberg, and an empty commit is a snapshot for nothing.
-        if not replaced and not files:
+        if not there - stay and not files:
             return
+        where = _on_days(table, days) if asset is None else And(_is_in("asset", [asset]), _on_days(table, days))
         with iceberg.transaction() as transaction:
-            if replaced and not stay:
+            if there and not stay:
                 transaction.delete(where, snapshot_properties=properties)
-            elif replaced:
+            elif there - stay:
+                replaced = [task.file for task in iceberg.scan(where).plan_files() if task.file.file_path not in stay]
                 with transaction.update_snapshot(snapshot_properties=properties).overwrite() as overwrite:
                     for file in replaced:
                         overwrite.delete_data_file(file)
@@ -473,28 +492,29 @@ class Lake:
                     check_duplicate_files=False,
                 )
 
-    def _footer(self, path: str) -> pq.FileMetaData:
-        with self.files.open_random(path) as source:
-            return pq.read_metadata(source)
-
     def _verify(self, table: Table, files: Sequence[StagedFile], days: Sequence[date]) -> None:
         """Footers must match the registry: a file without its partition column would read as null for ever."""
+        wanted_days = set(days)
+        wanted = [(f.name, f.type) for f in table.arrow]
+        position = table.arrow.get_field_index(table.day)
+        alike: pq.ParquetSchema | None = None
         for file in files:
-            if file.day not in set(days):
+            if file.day not in wanted_days:
                 raise PublishError(
                     f"{table.name}: staged {file.path} is of {file.day}, which this run did not ask for."
                 )
             footer = self._footer(file.path)
-            schema = footer.schema.to_arrow_schema()
-            found = [(f.name, _plain(f.type)) for f in schema]
-            wanted = [(f.name, f.type) for f in table.arrow]
+            found = wanted
+            # Usually all are alike: to look at a schema takes longer than to read it.
+            if alike is None or not footer.schema.equals(alike):
+                found = [(f.name, _plain(f.type)) for f in footer.schema.to_arrow_schema()]
             if found != wanted:
                 difference = [str(f) for f in found if f not in wanted] + [f"no {w}" for w in wanted if w not in found]
                 raise PublishError(
                     f"{table.name}: staged {file.path} differs from the registered columns: "
                     f"{', '.join(difference) or 'another order'}. Nothing was published."
                 )
-            position = schema.get_field_index(table.day)
+            alike = footer.schema
             for group in range(footer.num_row_groups):
                 statistics = footer.row_group(group).column(position).statistics
                 if statistics is None or not statistics.min == statistics.max == file.day or statistics.null_count:
@@ -640,8 +660,23 @@ def _is_in(column: str, values: Sequence[str]) -> BooleanExpression:
     return expression
 
 
+def _listed(iceberg: IcebergTable, table: Table, by: str | None) -> Iterator[SnapshotFile]:
+    """The files of the current snapshot; ``by``: the partition column that tells their days, if not the table's own."""
+    if (current := iceberg.current_snapshot()) is not None:
+        for manifest in current.manifests(iceberg.io):
+            yield from _files(manifest, iceberg, table, by or table.day)
+
+
+@cached(
+    LRUCache(_REMEMBERED, getsizeof=lambda files: len(files) + 1),
+    key=lambda manifest, iceberg, table, day: (manifest.manifest_path, day),
+    lock=Lock(),
+)
 def _files(manifest: ManifestFile, iceberg: IcebergTable, table: Table, day: str) -> list[SnapshotFile]:
-    """The files that a manifest lists; ``day``: the partition column that tells theirs."""
+    """The files that a manifest lists; ``day``: the partition column that tells theirs.
+
+    A manifest never changes, and a process asks for each ten times a run: of 365 files it takes 12 ms to read one.
+    """
     position = table.partition.index(day)
     hour = iceberg.schema().find_field(table.hour).field_id if table.hour else None
     found = []

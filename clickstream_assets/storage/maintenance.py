@@ -1,7 +1,7 @@
-"""Upkeep of Iceberg tables: many small files put together, old snapshots let go.
+"""Upkeep of Iceberg tables: many small files put together, many small manifests too, old snapshots let go.
 
-Neither removes a file: that is the sweep of ``orphans``, and only of files that no kept snapshot refers to. So a reader
-of the current snapshot, or of one that was current within the horizon, finds all its files.
+None of it removes a file: that is the sweep of ``orphans``, and only of files that no kept snapshot refers to. So a
+reader of the current snapshot, or of one that was current within the horizon, finds all its files.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 #: bytes below which a file is small; how many of them a partition has before it is worth a commit; and the bytes of
 #: small files that make one new file, which are in memory twice at most
 SMALL, LEAST, TOGETHER = 8 * 1024 * 1024, 5, 64 * 1024 * 1024
+
+#: manifests that a table has before it is worth a commit to put them together
+MANIFESTS = 5
+
+#: pyiceberg's property: from how many manifests on a commit puts them together; 100 unless it is set
+_MERGE_FROM, _MERGES = "commit.manifest.min-count-to-merge", "commit.manifest-merge.enabled"
+
+#: and how large a manifest becomes
+_TARGET_SIZE, _DEFAULT_TARGET_SIZE = "commit.manifest.target-size-bytes", 8 * 1024 * 1024
 
 #: our own properties, which a snapshot with the same rows takes over from the one before
 _OURS = "clickstream."
@@ -121,6 +130,62 @@ def _compact(lake: Lake, name: str, small: int, least: int, together: int, up_to
         rows=sum(file.record_count for file in made),
         snapshot=snapshot,
     )
+
+
+@dataclass(frozen=True)
+class Merged:
+    """How many manifests a table had and has; the same number when there was no need."""
+
+    table: str
+    before: int = 0
+    after: int = 0
+
+
+def merge_manifests(lake: Lake, name: str, *, least: int = MANIFESTS) -> Merged:
+    """Put the manifests of a table together, where it has ``least`` of them: one commit that changes no file.
+
+    Each commit adds one, and whoever plans reads all of them: 1 ms each in a folder, a request each on S3. Commits
+    themselves put them together when there are 100. They stay in the order in which they came, up to 8 MB each
+    (Iceberg's ``commit.manifest.target-size-bytes``). Each file keeps which snapshot brought it.
+
+    Raises:
+        PublishError: others kept changing the table all the time.
+    """
+    return until_committed(lambda: _merge(lake, name, least), *(name, "put its manifests together"), attempts=_ATTEMPTS)
+
+
+def _merge(lake: Lake, name: str, least: int) -> Merged:
+    iceberg = lake.iceberg(name)
+    current = iceberg.current_snapshot() if iceberg is not None else None
+    if iceberg is None or current is None:
+        return Merged(name)
+    before = len(current.manifests(iceberg.io))
+    target = int(iceberg.metadata.properties.get(_TARGET_SIZE, _DEFAULT_TARGET_SIZE))
+    small = [one for one in current.manifests(iceberg.io) if one.manifest_length < target / 2]
+    if len(small) < least:
+        return Merged(name, before, before)
+    own = iceberg.metadata.properties.get(_MERGE_FROM)
+    enabled = iceberg.metadata.properties.get(_MERGES)
+    with iceberg.transaction() as transaction:
+        # An append of no file, which merges from two manifests on.
+        transaction.set_properties({_MERGE_FROM: "2", _MERGES: "true"})
+        _appending(transaction, _carried(iceberg))
+        for key, value in ((_MERGE_FROM, own), (_MERGES, enabled)):
+            transaction.set_properties({key: value}) if value is not None else transaction.remove_properties(key)
+    merged = iceberg.current_snapshot()
+    return Merged(name, before, len(merged.manifests(iceberg.io)) if merged else 0)
+
+
+def _appending(transaction: Any, properties: dict[str, str]) -> None:
+    with transaction.update_snapshot(snapshot_properties=properties).merge_append():
+        pass
+
+
+def _carried(iceberg: IcebergTable) -> dict[str, str]:
+    """Properties of a snapshot that has the rows of the one before, and says so of itself."""
+    current = iceberg.current_snapshot()
+    before = current.summary.additional_properties if current and current.summary else {}
+    return {name: value for name, value in before.items() if name.startswith(_OURS)} | {REWRITE: COMPACTION}
 
 
 def expire(lake: Lake, name: str, *, older_than: timedelta, now: datetime | None = None) -> Expired:
@@ -305,12 +370,9 @@ def _row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 def _commit(iceberg: IcebergTable, old: list[DataFile], made: list[DataFile]) -> int:
     """One snapshot that has the new files in place of the old ones, and says of itself that no row is another one."""
-    current = iceberg.current_snapshot()
-    before = current.summary.additional_properties if current and current.summary else {}
-    ours = {name: value for name, value in before.items() if name.startswith(_OURS)}
     with (
         iceberg.transaction() as transaction,
-        transaction.update_snapshot(snapshot_properties=ours | {REWRITE: COMPACTION}).overwrite() as overwrite,
+        transaction.update_snapshot(snapshot_properties=_carried(iceberg)).overwrite() as overwrite,
     ):
         for file in old:
             overwrite.delete_data_file(file)

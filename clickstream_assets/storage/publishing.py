@@ -45,7 +45,7 @@ def publish(lake: Lake, warehouse: Warehouse, staged: Staged, *, load: bool | No
             f"warehouse: run {min(earlier.days)} to {max(earlier.days)} together."
         )
     lake.files.write(note(lake, staged.table), to_json(staged).encode())
-    published = lake.publish(staged)
+    published = lake.publish(staged, verified=True)
     _record(lake, warehouse, staged, load=load)
     return published
 

@@ -70,6 +70,18 @@ def test_more_files_than_a_page_of_s3_are_all_listed(bucket: str) -> None:
     assert [info.path for info in root.files("many")] == [f"many/{number:04}" for number in range(1100)]
 
 
+def test_lists_of_many_folders_have_each_file_once(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are listed several at once by what their names begin with, and so may files beside them."""
+    monkeypatch.setattr(files.S3Files, "_PAGE", 5)
+    root = files.at(f"s3://{bucket}")
+    names = [f"a/day={number:02}/{file}.csv" for number in range(30) for file in "xy"]
+    names += ["a/day.csv", "a/day=0", "a/day=00.csv", "a/day=1x", "a/z.csv", "a/b/c/d.csv"]
+    for name in names:
+        put(root, name)
+    assert [info.path for info in root.files("a")] == sorted(names)
+    assert [info.path for info in root.files("")] == sorted(names)
+
+
 def test_the_etag_changes_when_the_content_is_written_and_with_nothing_else(root: Files) -> None:
     def etags() -> dict[str, str]:
         return {info.path: info.etag for info in root.files("a")}

@@ -25,7 +25,7 @@ from clickstream_assets.repair import pending_days
 from clickstream_assets.schemas import ECOMMERCE_CLEANED, ECOMMERCE_RAW
 from clickstream_assets.storage import maintenance, orphans
 from clickstream_assets.storage.lake import Lake, Unregistered
-from clickstream_assets.storage.maintenance import Compacted, Expired, compact, expire
+from clickstream_assets.storage.maintenance import Compacted, Expired, Merged, compact, expire, merge_manifests
 from clickstream_assets.storage.staged import StagedFile
 from clickstream_assets_tests.conftest import Home, use_home
 from clickstream_assets_tests.storage.test_lake import MONDAY, TUESDAY, content, read, stage, through_iceberg, write
@@ -273,6 +273,90 @@ def test_nothing_there_is_nothing_to_do(lake: Lake) -> None:
     table_at(lake)
     assert compact(lake, NAME) == Compacted(NAME)
     assert expire(lake, NAME, older_than=timedelta(0), now=LATER) == Expired(NAME)
+
+
+# --- manifests ---
+
+
+def manifests_of(table: IcebergTable) -> list[str]:
+    snapshot = table.refresh().current_snapshot()
+    return [manifest.manifest_path for manifest in snapshot.manifests(table.io)] if snapshot else []
+
+
+@both
+def test_manifests_become_one_and_rows_files_and_older_snapshots_stay(
+    at: Home, lake: Lake, declared: IcebergTable
+) -> None:
+    for n in range(7):
+        append(declared, [f"{n}"], bucket=n % 3 or None, properties={"clickstream.applied": str(n)})
+    old, before, files = current(declared), rows_of(declared), files_of(declared)
+    brought = {task.file.file_path for task in declared.scan().plan_files()}
+    properties = dict(declared.metadata.properties)
+    assert merge_manifests(lake, NAME) == Merged(NAME, 7, 1)
+    assert len(manifests_of(declared)) == 1
+    assert (rows_of(declared), files_of(declared)) == (before, files)
+    assert {task.file.file_path for task in declared.scan().plan_files()} == brought
+    assert rows_of(declared, old) == before, "a reader of the snapshot before finds its files"
+    assert declared.metadata.properties == properties
+    summary = declared.current_snapshot().summary.additional_properties  # type: ignore[union-attr]
+    assert summary["clickstream.rewrite"] == "compaction" and summary["clickstream.applied"] == "6"
+    snapshots = len(declared.metadata.snapshots)
+    assert merge_manifests(lake, NAME) == Merged(NAME, 1, 1), "there is no more to do"
+    assert len(declared.refresh().metadata.snapshots) == snapshots
+    expire(lake, NAME, older_than=timedelta(0), now=LATER)
+    sweep(at.platform)
+    assert rows_of(declared) == before
+    declared.refresh().delete("_bucket = 1")
+    assert len(rows_of(declared)) == 5
+
+
+def test_few_manifests_and_large_ones_are_left_as_they_are(lake: Lake, declared: IcebergTable) -> None:
+    assert merge_manifests(lake, "cdc.nothing") == Merged("cdc.nothing")
+    assert merge_manifests(lake, NAME) == Merged(NAME)
+    for n in range(4):
+        append(declared, [f"{n}"])
+    assert merge_manifests(lake, NAME) == Merged(NAME, 4, 4)
+    append(declared, ["4"])
+    with declared.refresh().transaction() as transaction:
+        transaction.set_properties({"commit.manifest.target-size-bytes": "100"})
+    assert merge_manifests(lake, NAME) == Merged(NAME, 5, 5)
+
+
+@both
+def test_which_snapshot_brought_a_file_stays_known_when_manifests_are_merged(lake: Lake) -> None:
+    for user in "abcdef":
+        kept = [
+            StagedFile(lake.files.relative(file.uri), file.rows, file.day)
+            for file in lake.snapshot(ECOMMERCE_CLEANED, [TUESDAY]).files
+        ]
+        lake.publish(dataclasses.replace(stage(lake, {TUESDAY: user}), kept=kept, made_by=f"code {user}"))
+    was = lake.snapshot(ECOMMERCE_CLEANED)
+    version = was.version(TUESDAY)
+    assert merge_manifests(lake, ECOMMERCE_CLEANED.lake) == Merged(ECOMMERCE_CLEANED.lake, 6, 1)
+    now = Lake(lake.files, lake.catalog).snapshot(ECOMMERCE_CLEANED)
+    assert now.files == was.files and now.since(TUESDAY, version, 6) == []
+    expire(lake, ECOMMERCE_CLEANED.lake, older_than=timedelta(0), now=LATER)
+    assert lake.made_by(ECOMMERCE_CLEANED, {version or 0}) == {version: "code f"}
+    assert read(lake) == {TUESDAY: list("abcdef")}
+
+
+@both
+def test_another_commit_meanwhile_is_kept_when_manifests_are_merged(
+    lake: Lake, declared: IcebergTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(6):
+        append(declared, [f"{n}"])
+    appending, times = maintenance._appending, list[int]()
+
+    def late(*given: Any) -> None:
+        if not times:
+            times.append(1)
+            append(lake.iceberg(NAME), ["meanwhile"])  # type: ignore[arg-type]
+        appending(*given)
+
+    monkeypatch.setattr(maintenance, "_appending", late)
+    assert merge_manifests(lake, NAME).after == 1
+    assert sorted(row[2] for row in rows_of(declared)) == ["0", "1", "2", "3", "4", "5", "meanwhile"]
 
 
 # --- expiry ---

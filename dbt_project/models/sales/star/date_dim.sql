@@ -5,9 +5,9 @@ with
 sold as (
 
     select
-        min(sale_date) as first_date,
-        max(sale_date) as last_date
-    from {{ ref('sales_fact') }}
+        min(date_value) as first_date,
+        max(date_value) as last_date
+    from {{ ref('mv_daily_sales') }}
 
 ),
 
