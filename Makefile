@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test soak bench dev dashboards lint format docs clean
+.PHONY: help demo test soak bench dev dashboards package lint format docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -18,11 +18,12 @@ demo: $(VENV)/.installed ## Seven weeks of sample data from landing to answers, 
 test: $(VENV)/.installed-test ## The whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --screenshots=build/screenshots $(TESTS)
 
-soak: $(VENV)/.installed-test ## The campaigns: 200 kills, 400 histories of change data; long
+soak: $(VENV)/.installed-test ## The campaigns: 200 kills, 400 histories of change data, a Spark cluster; long
 	$(BIN)/python -m pytest clickstream_assets_tests/test_kills.py --kills 200
 	$(BIN)/python -m pytest clickstream_assets_tests/cdc/test_convergence.py --histories 400
+	$(BIN)/python -m pytest clickstream_assets_tests/campaign_cluster.py --rows-per-day 20000 -rP
 
-bench: $(VENV)/.installed-bench ## The benchmark against PySpark on a JVM, DuckDB and Polars; needs Java 17
+bench: $(VENV)/.installed-bench ## The benchmark against PySpark on a JVM, DuckDB, Polars, pandas and Dagster as it comes; needs Java 17
 	$(BIN)/python benchmarks/run.py --big $(BENCH)
 
 dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
@@ -30,6 +31,9 @@ dev: $(VENV)/.installed ## The Dagster UI on http://127.0.0.1:3000
 
 dashboards: $(VENV)/.installed ## Build the dashboards' pages from what is in the warehouse
 	$(BIN)/clickstream dashboards
+
+package: $(VENV)/.installed ## What jobs on AWS Glue and EMR Serverless need, in build/package
+	$(BIN)/python -m clickstream_assets.spark_jobs.package build/package
 
 lint: $(VENV)/.installed-dev ## Formatter, linter, types and SQL lint; changes nothing
 	$(BIN)/ruff format --check .

@@ -233,6 +233,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often the kill test kills (make soak: 200)")
     parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of the dashboards' pages there")
     parser.addoption("--histories", type=int, default=16, help="random histories of change data (make soak: 400)")
+    parser.addoption("--rows-per-day", type=int, default=2000, help="rows of each domain on a cluster (make soak)")
     parser.addoption("--write-golden", action="store_true", help="write what is compared with golden files anew")
 
 
@@ -246,10 +247,16 @@ def histories(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--histories"))
 
 
+@pytest.fixture
+def rows_per_day(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--rows-per-day"))
+
+
 #: modules that take longest, or mostly wait, first: what is left at the end should be short
 _LONG = (
-    "kills", "docs", "daemon", "aws", "aws_faults", "lake", "end_to_end", "repair", "clickstream", "clickstream_models",
-    "disk", "range_equals_days", "convergence", "dbt", "arrivals", "bad_input", "benchmarks", "installed", "replay",
+    "kills", "docs", "daemon", "engines", "aws", "aws_faults", "lake", "end_to_end", "repair", "clickstream",
+    "clickstream_models", "disk", "range_equals_days", "convergence", "dbt", "arrivals", "bad_input", "benchmarks",
+    "installed", "replay",
     "repairs", "notifications", "guards", "orphans", "warehouse", "cli",
     "kills", "aws", "aws_faults", "daemon", "star", "runs", "range_equals_days", "loading", "arrivals", "lake",
     "end_to_end", "benchmarks", "installed", "convergence", "repairs", "clickstream_models", "dbt", "totals", "disk",

@@ -200,14 +200,14 @@ def refuse(*a, **k): raise AssertionError("loading the graph went outside")
 socket.socket.connect = refuse
 subprocess.Popen.__init__ = refuse
 {LOAD}
-print([m for m in ("pyspark", "pysail", "pyiceberg", "pandas", "pyarrow") if m in sys.modules])
+print([m for m in ("pyspark", "pysail", "pyiceberg", "pandas", "pyarrow", "boto3", "networkx") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert list(home.path.parent.iterdir()) == [], "loading the graph left files behind"
 
 
-def test_loading_the_graph_takes_at_most_four_times_importing_dagster(home: Home) -> None:
+def test_loading_the_graph_takes_at_most_three_and_a_half_times_importing_dagster(home: Home) -> None:
     """Once in three tries: the suite's other half runs on the same cores."""
 
     def seconds(program: str) -> float:
@@ -217,4 +217,4 @@ def test_loading_the_graph_takes_at_most_four_times_importing_dagster(home: Home
 
     seconds(LOAD)  # now the manifest is there and bytecode is compiled
     ratios = (seconds(LOAD) / seconds("import dagster") for _ in range(3))
-    assert any(ratio <= 4 for ratio in ratios)
+    assert any(ratio <= 3.5 for ratio in ratios)

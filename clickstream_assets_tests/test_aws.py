@@ -21,8 +21,9 @@ import dagster as dg
 import pytest
 import sqlglot
 
-from clickstream_assets import dashboards, dbt, run
+from clickstream_assets import dashboards, dbt, domains, price, run
 from clickstream_assets.dashboards import read
+from clickstream_assets.days import day_range
 from clickstream_assets.dbt import PROJECT
 from clickstream_assets.generate import generator
 from clickstream_assets.run import instance
@@ -266,6 +267,13 @@ def test_the_last_materialization_of_a_table_tells_its_rows(ran: Home) -> None:
             found[name] = event.asset_materialization.metadata["dagster/row_count"].value
     for name in ("sales.sales_fact", "sales.mv_daily_sales", "clickstream.daily_metrics", "ecommerce.users"):
         assert found[name] == ran.one(f"select count(*) from {name}")[0] > 0, name
+
+
+def test_the_price_of_a_backfill_is_in_dollars_and_by_recorded_runs(ran: Home) -> None:
+    tag = price.estimate(ran.platform, [domains.domain("ecommerce"), domains.domain("sales")], day_range(FIRST, LAST))
+    for one in tag.domains:
+        assert one.runs >= 1 and one.files_to_read == 0 and one.bytes > 0 and one.lake_bytes > 0
+        assert one.dollars is not None and one.dollars.estimate > 60 / 3600 * 8 * 0.375
 
 
 def test_no_secret_is_in_what_runs_leave_behind(ran: Home, s3: S3Server) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from dagster_dbt import dbt_assets
 from dbt.cli.main import dbtRunnerResult
 
 from clickstream_assets import dbt, schemas
@@ -42,6 +43,23 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         home.run("2024-03-01")
         assert dbt.manifest(home.settings).stat().st_ino == parsed, "a new home uses the parse of the project"
         yield home
+
+
+def test_models_and_tests_are_the_assets_and_checks_that_dagster_dbt_would_make(ran: Home) -> None:
+    """Which has dbt select them by their tag, and takes five times as long."""
+    path = dbt.manifest(ran.settings)
+    described = json.loads(path.read_text())
+    for domain in DOMAINS:
+        asset = dbt_assets(
+            manifest=described, select=f"tag:{domain}", dagster_dbt_translator=dbt.translator(path), name=domain
+        )
+        wanted = asset(lambda: None)
+        assets, checks = dbt.specs(path, described, domain)
+        assert {asset.key for asset in assets} == wanted.keys
+        assert {check.key: check.blocking for check in checks} == {
+            check.key: check.blocking for check in wanted.check_specs
+        }
+        assert checks
 
 
 def test_unit_tests_give_rows_in_and_rows_out_for_each_answer(ran: Home) -> None:

@@ -87,6 +87,10 @@ NOT_RUN = (
     NotRun(
         "docs/how-to/aws.md", "", "an AWS account: test_aws_docs reads all of it, test_aws runs the graph on servers"
     ),
+    NotRun("docs/how-to/scale-out.md", "export SPARK_HOME", "five JVMs: campaign_cluster starts them in make soak"),
+    NotRun(
+        "docs/how-to/glue-emr.md", "", "an AWS account: test_aws_docs reads it, spark_jobs/test_jobs runs such jobs"
+    ),
     NotRun("docs/operations.md", "account=", "SQS: test_notifications asks a server of it"),
     NotRun("docs/operations.md", "gcloud", "a Google account"),
     NotRun("docs/operations.md", "export GA4_PROPERTY_ID", "a GA4 property: ga4/test_runs asks a server that is one"),
