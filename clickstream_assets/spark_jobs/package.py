@@ -30,7 +30,10 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _OURS = (
     *("__init__.py", "errors.py", "faults.py", "grammars.py", "schemas.py", "settings.py"),
     *("ga4/__init__.py", "ga4/reports.py", "ga4/reports.yml", "transforms/*.py"),
-    *(f"storage/{name}.py" for name in ("__init__", "commits", "files", "lake", "s3", "shaping", "spark", "staged")),
+    *(
+        f"storage/{name}.py"
+        for name in ("__init__", "commits", "files", "lake", "s3", "s3_lists", "shaping", "spark", "staged")
+    ),
     *(f"spark_jobs/{name}.py" for name in ("__init__", "job", "wire")),
 )
 

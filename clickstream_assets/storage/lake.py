@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from cachetools import LRUCache, cached
 
 from clickstream_assets.errors import PublishError
 from clickstream_assets.schemas import INTEGER, QUARANTINE, Table
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
     from pyiceberg.catalog import Catalog as IcebergCatalog
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.manifest import ManifestFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table as IcebergTable
 
@@ -43,9 +41,6 @@ ROW_GROUP = 131_072
 #: properties of a snapshot: the run that made it, and the code that made its rows; the latter also of a table, of the
 #: snapshots that are not kept any more (see ``maintenance``)
 _RUN_ID, MADE_BY = "clickstream.run-id", "clickstream.made-by"
-
-#: files of manifests that are remembered, of 0.6 kB each; more than all tables have after ten years of days
-_REMEMBERED = 100_000
 
 #: how often a commit looks at the table anew because another process was faster; four at once used up five
 _COMMIT_ATTEMPTS = 30
@@ -255,13 +250,15 @@ class Lake(Workplace):
 
         ``by``: which partition column's days are meant; the table's own day unless it is said.
         """
+        from clickstream_assets.storage.manifests import listed
+
         iceberg = self._load(table)
         current = iceberg.current_snapshot() if iceberg is not None else None
         if iceberg is None or current is None:
             return Snapshot(table, None, (), ())
         wanted = None if days is None else set(days)
         columns = tuple(field.name for field in iceberg.schema().fields)
-        within = (file for file in _listed(iceberg, table, by) if wanted is None or file.day in wanted)
+        within = (file for file in listed(iceberg, table, by) if wanted is None or file.day in wanted)
         files = tuple(sorted(within, key=lambda file: (file.day, file.uri)))
         return Snapshot(table, current.snapshot_id, files, columns)
 
@@ -465,11 +462,13 @@ class Lake(Workplace):
     ) -> None:
         from pyiceberg.expressions import And
 
+        from clickstream_assets.storage.manifests import listed
+
         iceberg = self._load(table) if not files else self._load_or_create(table)
         if iceberg is None:
             return
         stay = {self.files.uri(file.path) for file in kept}
-        of_days = (file for file in _listed(iceberg, table, None) if file.day in set(days))
+        of_days = (file for file in listed(iceberg, table, None) if file.day in set(days))
         there = {file.uri for file in of_days if asset is None or file.partition[0] == asset}
         if gone := stay - there:
             raise PublishError(f"{table.name}: {min(gone)} was to stay and is not there any more: run again.")
@@ -658,54 +657,3 @@ def _is_in(column: str, values: Sequence[str]) -> BooleanExpression:
     membership: Any = expressions.In  # its signature is for parsed filters, not for names and plain values
     expression: BooleanExpression = membership(column, set(values))
     return expression
-
-
-def _listed(iceberg: IcebergTable, table: Table, by: str | None) -> Iterator[SnapshotFile]:
-    """The files of the current snapshot; ``by``: the partition column that tells their days, if not the table's own."""
-    if (current := iceberg.current_snapshot()) is not None:
-        for manifest in current.manifests(iceberg.io):
-            yield from _files(manifest, iceberg, table, by or table.day)
-
-
-@cached(
-    LRUCache(_REMEMBERED, getsizeof=lambda files: len(files) + 1),
-    key=lambda manifest, iceberg, table, day: (manifest.manifest_path, day),
-    lock=Lock(),
-)
-def _files(manifest: ManifestFile, iceberg: IcebergTable, table: Table, day: str) -> list[SnapshotFile]:
-    """The files that a manifest lists; ``day``: the partition column that tells theirs.
-
-    A manifest never changes, and a process asks for each ten times a run: of 365 files it takes 12 ms to read one.
-    """
-    position = table.partition.index(day)
-    hour = iceberg.schema().find_field(table.hour).field_id if table.hour else None
-    found = []
-    for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True):
-        file = entry.data_file
-        found.append(
-            SnapshotFile(
-                uri=file.file_path,
-                rows=file.record_count,
-                day=_day(file.partition[position]),
-                added=entry.snapshot_id or 0,  # always there: a manifest tells its entries'
-                size=file.file_size_in_bytes,
-                width=len(file.value_counts or table.columns),
-                sequence=entry.sequence_number or 0,
-                hours=_hours(file, hour) if hour else None,
-                partition=tuple(file.partition[n] for n in range(len(table.partition))),
-            )
-        )
-    return found
-
-
-def _hours(file: DataFile, hour: int) -> tuple[int, int]:
-    """The least and the greatest hour of a file, from the bounds that Iceberg keeps of the column."""
-    first, last = (bounds.get(hour) if bounds else None for bounds in (file.lower_bounds, file.upper_bounds))
-    if first is None or last is None:
-        return (0, 23)
-    return int.from_bytes(first, "little", signed=True), int.from_bytes(last, "little", signed=True)
-
-
-def _day(value: object) -> date:
-    """A day from partition metadata, where dates may be days since 1970."""
-    return value if isinstance(value, date) else date(1970, 1, 1) + timedelta(days=int(str(value)))

@@ -170,7 +170,7 @@ def test_a_younger_file_stays(lake: Lake, platform: Platform) -> None:
 def test_files_that_a_note_names_stay_until_another_takes_its_place(
     lake: Lake, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     staged = stage(lake, {MONDAY: "a", TUESDAY: "b"}, rejected=["x"])
